@@ -1,0 +1,15 @@
+# np_layer(name DIR dir LINK libs...): one static library from all .c files of a folder.
+function(np_layer name)
+  cmake_parse_arguments(A "" "DIR" "LINK;PUBLIC" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${A_DIR}/*.c)
+  add_library(${name} STATIC ${sources})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/common)
+  target_link_libraries(${name} PRIVATE np_flags ${A_LINK} PUBLIC ${A_PUBLIC})
+endfunction()
+
+# np_program(name LINK libs... SOURCES files...)
+function(np_program name)
+  cmake_parse_arguments(A "" "" "LINK;SOURCES" ${ARGN})
+  add_executable(${name} ${A_SOURCES})
+  target_link_libraries(${name} PRIVATE np_flags ${A_LINK})
+endfunction()

@@ -1,0 +1,29 @@
+/*
+ * bucket.h - token bucket shared by threads without a lock: one atomic "theoretical arrival time" (GCRA).
+ */
+#ifndef NP_CORE_BUCKET_H
+#define NP_CORE_BUCKET_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NP_BUCKET_BURST_MS 100
+
+struct np_bucket {
+	_Atomic uint64_t rate_bytes_s; /* 0 = no limit */
+	_Atomic int64_t tat_ns;	       /* all bytes granted so far are paid for at this time */
+};
+
+void np_bucket_init(struct np_bucket *b, uint64_t rate_bytes_s);
+/* np_bucket_set_rate - may be called while others take. */
+void np_bucket_set_rate(struct np_bucket *b, uint64_t rate_bytes_s);
+/*
+ * np_bucket_take - up to @want bytes at @now_ns; at least @least or nothing (@least is cut to the burst).
+ * Returns the bytes granted. With 0, *wait_ns says when @least will be there (without competition).
+ */
+size_t np_bucket_take(struct np_bucket *b, int64_t now_ns, size_t want, size_t least, int64_t *wait_ns);
+/* np_bucket_refund - gives back what was taken and not used. */
+void np_bucket_refund(struct np_bucket *b, size_t unused);
+
+#endif
