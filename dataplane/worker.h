@@ -1,0 +1,80 @@
+/*
+ * worker.h - a thread with its own event base, its mailbox, its deferred tasks and its graveyard.
+ *
+ * Everything that happens to an object happens on the worker it belongs to. Other threads only post mail.
+ * The queue's lock is the only lock in the data plane.
+ */
+#ifndef NP_WORKER_H
+#define NP_WORKER_H
+
+#include "base/err.h"
+#include "base/mono.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct worker;
+struct mail;
+typedef void (*mail_fn)(struct worker *w, struct mail *m);
+
+/*
+ * A message between threads: first member of what travels, so posting never needs memory. Owned by the
+ * receiver from worker_post on; @deliver runs on the receiver's thread and disposes of it.
+ */
+struct mail {
+	struct mail *next;
+	mail_fn deliver;
+};
+
+/* Work that goes on in the next loop pass: an object's bounded share of this one is used up. */
+struct task {
+	struct task *prev, *next;
+	void (*run)(struct worker *w, struct task *t);
+	bool queued;
+};
+
+/* A dead object that callers on the stack may still hold; freed after the loop pass. First member or embedded. */
+struct grave {
+	struct grave *next;
+	void (*release)(struct grave *g);
+};
+
+#define WORKERS_MAX 256
+/* Bytes of the scratch buffer that the running callback of a worker may use; never kept across callbacks. */
+#define WORKER_SCRATCH (128 * 1024)
+
+struct worker {
+	unsigned index;
+	struct event_base *base;
+	uint8_t *scratch;   /* owned; WORKER_SCRATCH bytes */
+	uint32_t random;    /* state of worker_random */
+	_Atomic uint32_t load; /* sessions and handshakes it carries, for the choice of a worker */
+	struct resolver *resolver; /* owned; see resolve.h */
+	struct worker_private *p;
+};
+
+/* workers_start - @n threads (1..WORKERS_MAX). Thread: main, once. Errors: NP_ENOMEM, NP_ESYS. */
+enum np_err workers_start(unsigned n) NP_MUST_CHECK;
+/* workers_stop - ends all loops and joins the threads; mail still waiting is delivered first. Thread: main. */
+void workers_stop(void);
+unsigned workers_count(void);
+struct worker *worker_at(unsigned index);
+/* worker_pick - the least loaded one, ties in turn. Thread: any. */
+struct worker *worker_pick(void);
+/* worker_self - the calling worker, NULL on other threads. */
+struct worker *worker_self(void);
+
+/* worker_post - @m is delivered on @w, in order of posting. Thread: any. Blocks: never. */
+void worker_post(struct worker *w, struct mail *m);
+/* worker_defer - runs @t in the next pass (once, however often it is asked). Thread: owner. */
+void worker_defer(struct worker *w, struct task *t);
+void worker_undefer(struct worker *w, struct task *t);
+/* worker_bury - releases @g after this pass. Thread: owner. */
+void worker_bury(struct worker *w, struct grave *g);
+/* worker_now - the time, taken at most once per callback batch. Thread: owner. */
+struct np_mono worker_now(struct worker *w);
+uint32_t worker_random(struct worker *w);
+
+#endif
