@@ -32,6 +32,7 @@ struct mail {
 struct task {
 	struct task *prev, *next;
 	void (*run)(struct worker *w, struct task *t);
+	uint32_t pass; /* when it was queued */
 	bool queued;
 };
 

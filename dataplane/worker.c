@@ -1,0 +1,333 @@
+/*
+ * worker.c - event loops, mailboxes, deferred tasks, graveyards. See worker.h.
+ *
+ * One loop pass: libevent runs what is ready, then this file's hook runs the tasks that were deferred
+ * before the pass and empties the graveyard. An eventfd wakes a loop for mail.
+ */
+#include "worker.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "resolve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <utlist.h>
+
+struct worker_private {
+	pthread_t thread;
+	bool running;
+	int wake_fd;
+	struct event *wake_event;
+	struct event *pass_event; /* a timer of zero, pending while tasks or graves wait */
+	uint32_t pass;
+	pthread_mutex_t lock;	  /* guards the three below; the data plane's only lock */
+	struct mail *first, **last;
+	bool stop;
+	struct task *tasks;
+	struct grave *graves;
+	struct np_mono now;
+};
+
+static struct worker workers[WORKERS_MAX];
+static unsigned nworkers;
+static _Atomic unsigned next_worker;
+static _Thread_local struct worker *self;
+
+unsigned workers_count(void)
+{
+	return nworkers;
+}
+
+struct worker *worker_at(unsigned index)
+{
+	NP_ASSERT(index < nworkers);
+	return &workers[index];
+}
+
+struct worker *worker_self(void)
+{
+	return self;
+}
+
+struct worker *worker_pick(void)
+{
+	unsigned start = atomic_fetch_add_explicit(&next_worker, 1, memory_order_relaxed);
+	struct worker *best = &workers[start % nworkers];
+
+	for (unsigned i = 1; i < nworkers; i++) {
+		struct worker *w = &workers[(start + i) % nworkers];
+
+		if (atomic_load_explicit(&w->load, memory_order_relaxed) <
+		    atomic_load_explicit(&best->load, memory_order_relaxed))
+			best = w;
+	}
+	return best;
+}
+
+static void worker_wake(struct worker *w)
+{
+	const uint64_t one = 1;
+	ssize_t n;
+
+	do {
+		n = write(w->p->wake_fd, &one, sizeof(one));
+	} while (n == -1 && errno == EINTR);
+}
+
+void worker_post(struct worker *w, struct mail *m)
+{
+	struct worker_private *p = w->p;
+	bool was_empty;
+
+	m->next = NULL;
+	pthread_mutex_lock(&p->lock);
+	was_empty = p->first == NULL;
+	*p->last = m;
+	p->last = &m->next;
+	pthread_mutex_unlock(&p->lock);
+	if (was_empty)
+		worker_wake(w);
+}
+
+/* A timer of zero runs after the next poll; event_active would run before it and starve the sockets. */
+static void worker_need_pass(struct worker *w)
+{
+	static const struct timeval zero;
+
+	if (!evtimer_pending(w->p->pass_event, NULL))
+		evtimer_add(w->p->pass_event, &zero);
+}
+
+void worker_defer(struct worker *w, struct task *t)
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	t->pass = w->p->pass;
+	DL_APPEND(w->p->tasks, t);
+	worker_need_pass(w);
+}
+
+void worker_undefer(struct worker *w, struct task *t)
+{
+	if (!t->queued)
+		return;
+	t->queued = false;
+	DL_DELETE(w->p->tasks, t);
+}
+
+void worker_bury(struct worker *w, struct grave *g)
+{
+	g->next = w->p->graves;
+	w->p->graves = g;
+	worker_need_pass(w);
+}
+
+struct np_mono worker_now(struct worker *w)
+{
+	w->p->now = np_mono_now();
+	return w->p->now;
+}
+
+/* xorshift32: for jitter and choice, never for secrets. */
+uint32_t worker_random(struct worker *w)
+{
+	uint32_t x = w->random;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return w->random = x;
+}
+
+static void worker_take_mail(struct worker *w)
+{
+	struct worker_private *p = w->p;
+	struct mail *m, *next;
+	bool stop;
+
+	pthread_mutex_lock(&p->lock);
+	m = p->first;
+	p->first = NULL;
+	p->last = &p->first;
+	stop = p->stop;
+	pthread_mutex_unlock(&p->lock);
+	for (; m != NULL; m = next) {
+		next = m->next;
+		m->deliver(w, m);
+	}
+	if (stop)
+		event_base_loopbreak(w->base);
+}
+
+static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	uint64_t count;
+	ssize_t n;
+
+	(void)what;
+	do {
+		n = read(fd, &count, sizeof(count));
+	} while (n == -1 && errno == EINTR);
+	worker_take_mail(w);
+}
+
+/*
+ * Runs the tasks that were queued before this pass; a task that defers itself again runs in the next one,
+ * behind the sockets that became ready meanwhile. Graves are last: nothing on the stack holds them.
+ */
+static void worker_on_pass(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct worker_private *p = w->p;
+	struct grave *g, *next;
+
+	(void)fd;
+	(void)what;
+	p->pass++;
+	while (p->tasks != NULL && p->tasks->pass != p->pass) {
+		struct task *t = p->tasks;
+
+		DL_DELETE(p->tasks, t);
+		t->queued = false;
+		t->run(w, t);
+	}
+	g = p->graves;
+	p->graves = NULL;
+	for (; g != NULL; g = next) {
+		next = g->next;
+		g->release(g);
+	}
+	if (p->tasks != NULL || p->graves != NULL)
+		worker_need_pass(w);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	self = w;
+	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	return NULL;
+}
+
+static void worker_release(struct worker *w)
+{
+	struct worker_private *p = w->p;
+
+	if (p == NULL)
+		return;
+	if (w->resolver != NULL)
+		resolver_free(w->resolver);
+	if (p->wake_event != NULL)
+		event_free(p->wake_event);
+	if (p->pass_event != NULL)
+		event_free(p->pass_event);
+	if (w->base != NULL)
+		event_base_free(w->base);
+	if (p->wake_fd != -1)
+		close(p->wake_fd);
+	pthread_mutex_destroy(&p->lock);
+	np_free(w->scratch);
+	np_free(p);
+	memset(w, 0, sizeof(*w));
+}
+
+static enum np_err worker_init(struct worker *w, unsigned index)
+{
+	struct event_config *cfg;
+	struct worker_private *p = np_calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NP_ENOMEM;
+	memset(w, 0, sizeof(*w));
+	w->p = p;
+	w->index = index;
+	p->last = &p->first;
+	p->wake_fd = -1;
+	pthread_mutex_init(&p->lock, NULL);
+	if (getrandom(&w->random, sizeof(w->random), 0) != (ssize_t)sizeof(w->random) ||
+	    w->random == 0)
+		w->random = 0x9e3779b9U + index;
+	w->scratch = np_malloc(WORKER_SCRATCH);
+	cfg = event_config_new();
+	if (w->scratch == NULL || cfg == NULL) {
+		if (cfg != NULL)
+			event_config_free(cfg);
+		return NP_ENOMEM;
+	}
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
+	w->base = event_base_new_with_config(cfg);
+	event_config_free(cfg);
+	if (w->base == NULL)
+		return NP_ENOMEM;
+	p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (p->wake_fd == -1)
+		return NP_ESYS;
+	p->wake_event = event_new(w->base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
+	p->pass_event = evtimer_new(w->base, worker_on_pass, w);
+	w->resolver = resolver_new(w);
+	if (p->wake_event == NULL || p->pass_event == NULL || w->resolver == NULL ||
+	    event_add(p->wake_event, NULL) != 0)
+		return NP_ENOMEM;
+	return NP_OK;
+}
+
+enum np_err workers_start(unsigned n)
+{
+	enum np_err err = NP_OK;
+
+	NP_ASSERT(nworkers == 0 && n >= 1 && n <= WORKERS_MAX);
+	for (unsigned i = 0; i < n && err == NP_OK; i++) {
+		err = worker_init(&workers[i], i);
+		nworkers = i + 1;
+	}
+	for (unsigned i = 0; i < n && err == NP_OK; i++) {
+		if (pthread_create(&workers[i].p->thread, NULL, worker_main, &workers[i]) != 0)
+			err = NP_ESYS;
+		else
+			workers[i].p->running = true;
+	}
+	if (err != NP_OK)
+		workers_stop();
+	return err;
+}
+
+void workers_stop(void)
+{
+	for (unsigned i = 0; i < nworkers; i++) {
+		struct worker_private *p = workers[i].p;
+
+		if (p == NULL || !p->running)
+			continue;
+		pthread_mutex_lock(&p->lock);
+		p->stop = true;
+		pthread_mutex_unlock(&p->lock);
+		worker_wake(&workers[i]);
+	}
+	for (unsigned i = 0; i < nworkers; i++)
+		if (workers[i].p != NULL && workers[i].p->running)
+			pthread_join(workers[i].p->thread, NULL);
+	/* What was posted or buried while the loops ended. */
+	for (unsigned i = 0; i < nworkers; i++) {
+		if (workers[i].p == NULL || workers[i].base == NULL)
+			continue;
+		self = &workers[i];
+		worker_take_mail(&workers[i]);
+		while (workers[i].p->graves != NULL)
+			worker_on_pass(-1, 0, &workers[i]);
+	}
+	self = NULL;
+	for (unsigned i = 0; i < nworkers; i++)
+		worker_release(&workers[i]);
+	nworkers = 0;
+}
