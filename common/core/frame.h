@@ -10,12 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NP_FRAME_HEADER 8
-#define NP_FRAME_DATA_MAX 1048576
+#define NP_FRAME_HEADER	   8
+#define NP_FRAME_DATA_MAX  1048576
 #define NP_STATUS_TEXT_MAX 200
-#define NP_OPEN_MIN 32
-#define NP_OPEN_MAX 540
-#define NP_DGRAM_MAX 65507
+#define NP_OPEN_MIN	   32
+#define NP_OPEN_MAX	   540
+#define NP_DGRAM_MAX	   65507
 
 enum np_frame_type {
 	NP_FRAME_OPEN = 1,
@@ -42,8 +42,8 @@ struct np_frame {
 
 void np_frame_write(const struct np_frame *f, uint8_t out[NP_FRAME_HEADER]);
 /*
- * np_frame_read - a header; checks type, zero byte, length range, kind of channel, turn 0 where it must be
- * (PING, PONG, RETIRE, D*) and not 0 elsewhere. Errors: NP_EPROTO.
+ * np_frame_read - a header; checks type, zero byte, length range, kind of channel, turn 0 where it
+ * must be (PING, PONG, RETIRE, D*) and not 0 elsewhere. Errors: NP_EPROTO.
  */
 enum np_err np_frame_read(const uint8_t in[NP_FRAME_HEADER], enum np_channel_kind kind,
 			  struct np_frame *out) NP_MUST_CHECK;
