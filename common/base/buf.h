@@ -29,7 +29,7 @@ void np_buf_wipe(struct np_buf *b);
 
 static inline const uint8_t *np_buf_ptr(const struct np_buf *b)
 {
-	return b->data + b->off;
+	return b->data == NULL ? NULL : b->data + b->off; /* NULL + 0 is undefined in C */
 }
 static inline size_t np_buf_len(const struct np_buf *b)
 {

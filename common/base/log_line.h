@@ -1,0 +1,17 @@
+/*
+ * log_line.h - one log line as bytes: time, level, text, instance in each of the forms. For log.c.
+ */
+#ifndef NP_BASE_LOG_LINE_H
+#define NP_BASE_LOG_LINE_H
+
+#include "base/log.h"
+
+/*
+ * np_log_line_format - a whole line with its end of line. Returns its length, <= NP_LOG_LINE_MAX.
+ * What does not fit is cut off the text and marked "..."; the instance always stays.
+ */
+size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options *o,
+			  enum np_log_level level, const char *instance, const char *fmt,
+			  va_list ap) NP_PRINTF(5, 0);
+
+#endif
