@@ -1,6 +1,6 @@
 /*
  * tunnel_msg.h - frames of the control channel: protobuf bytes <-> own structs without heap.
- * The only user of the generated tunnel types is tunnel_msg.c. Bounds: docs/PROTOCOL.md.
+ * The only user of the generated tunnel types is tunnel_msg.c. Bounds: docs/PROTOCOL.md, tunnel_check.c.
  */
 #ifndef NP_WIRE_TUNNEL_MSG_H
 #define NP_WIRE_TUNNEL_MSG_H
@@ -117,12 +117,17 @@ struct np_msg {
 	};
 };
 
-/* np_msg_pack - appends a 4-byte big-endian length and the frame. Errors: NP_ENOMEM, NP_ELIMIT (buffer full), NP_EINVAL. */
+/*
+ * np_msg_pack - appends a 4-byte big-endian length and the frame. The same bounds hold as for np_msg_unpack.
+ * Errors: NP_EINVAL (@out untouched), NP_ENOMEM, NP_ELIMIT (buffer full): these two stay in @out as sticky error.
+ */
 enum np_err np_msg_pack(const struct np_msg *m, struct np_buf *out) NP_MUST_CHECK;
 /*
  * np_msg_unpack - one frame without its length. Strings are UTF-8 without NUL, lengths in bounds, fixed-size
- * fields exact. The allocator under protobuf-c is capped. Unknown fields are ignored; no or an unknown kind,
- * anything out of bounds: NP_EPROTO. Over the allocation cap: NP_ELIMIT.
+ * fields exact. The allocator under protobuf-c is capped. Unknown fields are ignored; no, more than one or an
+ * unknown kind, anything out of bounds: NP_EPROTO. Over the allocation cap: NP_ELIMIT. Without memory: NP_ENOMEM.
+ * Reasons this release does not know (up to 65 535) are accepted, np_reject_text calls them unknown. On success
+ * *out is zero behind what is set, padding included. @out is untouched on error.
  */
 enum np_err np_msg_unpack(const uint8_t *p, size_t len, struct np_msg *out) NP_MUST_CHECK;
 const char *np_msg_name(enum np_msg_kind kind);
