@@ -1,9 +1,9 @@
 /*
  * stream.h - bytes over one socket, plain or TLS, behind one set of operations. Never blocks.
  *
- * A stream owns its descriptor and its SSL, but no events: who uses it registers the descriptor and calls again
- * when the socket is ready. TLS runs over a BIO of its own, so bytes that were read before TLS was known are
- * given to it (prefix).
+ * A stream owns its descriptor and its SSL, but no events: who uses it registers the descriptor and
+ * calls again when the socket is ready. TLS runs over a BIO of its own, so bytes that were read
+ * before TLS was known are given to it (prefix).
  */
 #ifndef NP_STREAM_H
 #define NP_STREAM_H
@@ -15,9 +15,9 @@
 
 enum stream_status {
 	STREAM_OK = 0,
-	STREAM_AGAIN,	/* nothing now; wait for the socket */
-	STREAM_EOF,	/* the peer ended its direction cleanly */
-	STREAM_FAILED,	/* reset or error; errno in stream.sys_errno (0 = TLS failure) */
+	STREAM_AGAIN,  /* nothing now; wait for the socket */
+	STREAM_EOF,    /* the peer ended its direction cleanly */
+	STREAM_FAILED, /* reset or error; errno in stream.sys_errno (0 = TLS failure) */
 };
 
 struct stream {
@@ -25,29 +25,40 @@ struct stream {
 	SSL *ssl; /* owned; NULL = plain */
 	int sys_errno;
 	bool read_wants_write, write_wants_read; /* TLS only */
-	bool reset; /* the peer sent RST */
-	struct np_buf prefix; /* read before TLS began */
+	bool reset;				 /* the peer sent RST */
+	bool read_dry;				 /* TLS only: the last read found nothing */
+	unsigned long tls_error;		 /* OpenSSL's code of the failure, 0 = none */
+	struct np_buf prefix;			 /* read before TLS began */
 };
 
-/* stream_init - takes @fd. stream_init_tls - takes @fd and @ssl; @prefix (may be NULL, @n) is copied. Errors: NP_ENOMEM: nothing taken. */
+/* stream_init - takes @fd. stream_init_tls - takes @fd and @ssl; @prefix (may be NULL, @n) is
+ * copied. Errors: NP_ENOMEM: nothing taken. */
 void stream_init(struct stream *s, int fd);
-enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *prefix, size_t n) NP_MUST_CHECK;
+enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *prefix,
+			    size_t n) NP_MUST_CHECK;
 
-/* stream_handshake - one step. STREAM_OK = finished. stream_handshake_error - why it failed, one line. */
+/* stream_handshake - one step. STREAM_OK = finished. stream_handshake_error - why it failed, one
+ * line. */
 enum stream_status stream_handshake(struct stream *s);
 const char *stream_handshake_error(struct stream *s, char *out, size_t max);
 
 /* stream_read - *n in 1..@max with STREAM_OK. Repeats on EINTR. */
 enum stream_status stream_read(struct stream *s, void *buf, size_t max, size_t *n);
-/* stream_write - *n in 1..@len with STREAM_OK (part of it). After STREAM_AGAIN call again with the same bytes first. */
+/*
+ * stream_write - *n in 1..@len with STREAM_OK (part of it; @len > 0). After STREAM_AGAIN and after
+ * a write of a part the next call begins with the bytes that are still due, at least as many: in
+ * TLS up to 16 KiB of them may be encrypted already.
+ */
 enum stream_status stream_write(struct stream *s, const void *buf, size_t len, size_t *n);
 /* stream_pending - bytes are inside TLS that the socket will not announce. */
 bool stream_pending(const struct stream *s);
-/* stream_shutdown_write - half-close: close_notify and FIN as it applies. May be called once. STREAM_AGAIN: call again. */
+/* stream_shutdown_write - half-close: close_notify and FIN as it applies. May be called once.
+ * STREAM_AGAIN: call again. */
 enum stream_status stream_shutdown_write(struct stream *s);
 /* stream_close - closes; @abort: the peer sees a reset. Harmless when closed already. */
 void stream_close(struct stream *s, bool abort);
-/* stream_move - @to takes over everything of @from, which is left closed (hand-over to another owner). */
+/* stream_move - @to takes over everything of @from, which is left closed (hand-over to another
+ * owner). */
 void stream_move(struct stream *to, struct stream *from);
 
 #endif
