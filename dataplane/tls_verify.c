@@ -1,0 +1,126 @@
+/*
+ * tls_verify.c - what the peer's certificate is worth: fingerprint, pin, chain and name.
+ *
+ * All of it works on the certificate that the SSL or, after a resumption, its session holds. Such a
+ * session was duplicated in memory and has the whole chain; one that was read from its ASN.1 form
+ * would have the leaf only, and verify only where that leaf is signed by an anchor.
+ */
+#include "tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <unistd.h>
+
+enum np_err tls_trust_load(SSL_CTX *ctx, const char *ca, struct np_diag *diag)
+{
+	const char *why;
+	unsigned long e;
+	char text[128];
+
+	ERR_clear_error();
+	if (ca == NULL) {
+		/* A system without a store is no error: verification will say what is missing. */
+		(void)SSL_CTX_set_default_verify_paths(ctx);
+		ERR_clear_error();
+		return NP_OK;
+	}
+	if (access(ca, R_OK) == -1)
+		return np_diag_set(diag, NP_ESYS, "ca", "ca=%s: %s", ca,
+				   strerror_r(errno, text, sizeof(text)));
+	if (SSL_CTX_load_verify_file(ctx, ca) == 1)
+		return NP_OK;
+	e = ERR_peek_last_error();
+	why = ERR_SYSTEM_ERROR(e) ? strerror_r(ERR_GET_REASON(e), text, sizeof(text))
+				  : "no certificate in PEM form";
+	ERR_clear_error();
+	return np_diag_set(diag, NP_EINVAL, "ca", "ca=%s: %s", ca, why);
+}
+
+enum np_err tls_peer_fingerprint(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN])
+{
+	X509 *x = SSL_get1_peer_certificate(ssl);
+	uint8_t md[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	bool ok = x != NULL && X509_digest(x, EVP_sha256(), md, &n) == 1 && n == NP_FINGERPRINT_LEN;
+
+	X509_free(x);
+	if (!ok)
+		return NP_ENOTFOUND;
+	memcpy(out, md, NP_FINGERPRINT_LEN);
+	return NP_OK;
+}
+
+enum np_err tls_peer_pin(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN])
+{
+	X509 *x = SSL_get1_peer_certificate(ssl);
+	uint8_t md[EVP_MAX_MD_SIZE];
+	unsigned char *der = NULL;
+	unsigned n = 0;
+	int len = x == NULL ? -1 : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+	bool ok = len > 0 && EVP_Digest(der, (size_t)len, md, &n, EVP_sha256(), NULL) == 1 &&
+		  n == NP_FINGERPRINT_LEN;
+
+	OPENSSL_free(der);
+	X509_free(x);
+	if (!ok)
+		return NP_ENOTFOUND;
+	memcpy(out, md, NP_FINGERPRINT_LEN);
+	return NP_OK;
+}
+
+static bool set_name(X509_VERIFY_PARAM *param, const char *name)
+{
+	struct in6_addr a;
+
+	if (inet_pton(AF_INET, name, &a) == 1 || inet_pton(AF_INET6, name, &a) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+}
+
+static enum np_err verify(X509_STORE_CTX *sc, SSL_CTX *ctx, SSL *ssl, X509 *leaf, const char *name,
+			  struct np_diag *why)
+{
+	X509_VERIFY_PARAM *param;
+	int code;
+
+	if (X509_STORE_CTX_init(sc, SSL_CTX_get_cert_store(ctx), leaf,
+				SSL_get_peer_cert_chain(ssl)) != 1 ||
+	    X509_STORE_CTX_set_default(sc, "ssl_server") != 1)
+		return np_diag_set(why, NP_EINVAL, "certificate", "out of memory");
+	param = X509_STORE_CTX_get0_param(sc);
+	X509_VERIFY_PARAM_set_auth_level(param, SSL_get_security_level(ssl));
+	if (!set_name(param, name))
+		return np_diag_set(why, NP_EINVAL, "certificate", "%s is no name to verify", name);
+	if (X509_verify_cert(sc) == 1)
+		return NP_OK;
+	code = X509_STORE_CTX_get_error(sc);
+	return np_diag_set(why, NP_EINVAL, "certificate", "the certificate is not valid for %s: %s",
+			   name, X509_verify_cert_error_string(code));
+}
+
+enum np_err tls_verify_peer(SSL_CTX *ctx, SSL *ssl, const char *name, struct np_diag *why)
+{
+	X509_STORE_CTX *sc;
+	X509 *leaf;
+	enum np_err err;
+
+	/* OpenSSL takes an empty name for "check none". */
+	if (name == NULL || *name == '\0')
+		return np_diag_set(why, NP_EINVAL, "certificate", "no name to verify it against");
+	leaf = SSL_get1_peer_certificate(ssl);
+	if (leaf == NULL)
+		return np_diag_set(why, NP_EINVAL, "certificate", "the peer showed none");
+	ERR_clear_error();
+	sc = X509_STORE_CTX_new();
+	err = sc == NULL ? np_diag_set(why, NP_EINVAL, "certificate", "out of memory")
+			 : verify(sc, ctx, ssl, leaf, name, why);
+	X509_STORE_CTX_free(sc);
+	X509_free(leaf);
+	ERR_clear_error();
+	return err;
+}
