@@ -1,0 +1,71 @@
+/*
+ * help.c - what `nodepass` says about itself: see help.h.
+ */
+#include "help.h"
+
+#include "core/config.h"
+
+#include "base/banned.h"
+
+static const char synopsis[] =
+    "Usage: nodepass \"<core>://[<key>@]<tunnel_addr>/<target_addr>[,<target_addr>...]"
+    "[?<name>=<value>&...]\"\n"
+    "       nodepass key\n"
+    "       nodepass --help | --version\n";
+
+static const char cores[] =
+    "Cores\n"
+    "  server  waits on <tunnel_addr> for clients; visitors come in at <target_addr>, here "
+    "(mode=1) or\n"
+    "          at the client (mode=2, then <target_addr> is what the server connects to)\n"
+    "  client  connects to the server at <tunnel_addr> and serves its own <target_addr> (mode=2), "
+    "or\n"
+    "          forwards from <tunnel_addr> to <target_addr> by itself (mode=1)\n"
+    "  master  \"master://<api_addr>[/<prefix>]\": the control plane with its REST API; not "
+    "available in\n"
+    "          this version\n"
+    "\n"
+    "  Addresses: host:port, [v6]:port, :port (all addresses). The key is what server and client "
+    "have in\n"
+    "  common; without one the port number stands in for it, which protects nothing.\n";
+
+static const char commands[] = "Commands and options\n"
+			       "  key         print a new random key\n"
+			       "  -h, --help  this text\n"
+			       "  --version   one line with the version\n";
+
+static const char examples[] =
+    "Examples\n"
+    "  nodepass \"server://KEY@:10101/:8080?tls=1&mode=1\"           where visitors come in\n"
+    "  nodepass \"client://KEY@example.org:10101/127.0.0.1:80?mode=2\"   where the service is\n"
+    "  nodepass \"client://127.0.0.1:8080/example.org:80?mode=1\"   one end alone: forward a port\n"
+    "\n"
+    "  Quote the URL: the shell has its own idea of '&' and '?'.\n";
+
+static const char statuses[] = "Exit status\n"
+			       "  0 ended by SIGTERM or SIGINT, 1 failed at run time (or no "
+			       "argument), 2 wrong command line, URL or\n"
+			       "  file that the URL names\n";
+
+void help_banner(struct np_buf *out)
+{
+	np_buf_putf(out, "nodepass v%s - TCP and UDP tunnels between hosts\n\n%s", NP_VERSION,
+		    synopsis);
+}
+
+void help_version(struct np_buf *out)
+{
+	np_buf_putf(out, "nodepass %s (tunnel protocol 2)\n", NP_VERSION);
+}
+
+void help_usage(struct np_buf *out)
+{
+	np_buf_putf(out, "%s\n%s\n%s\nParameters\n", synopsis, cores, commands);
+	np_config_help(out);
+	np_buf_putf(out, "\n%s\n%s", examples, statuses);
+}
+
+void help_markdown(struct np_buf *out)
+{
+	np_config_markdown(out);
+}

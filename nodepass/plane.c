@@ -1,0 +1,102 @@
+/*
+ * plane.c - how `nodepass` becomes the program that does the work: see plane.h.
+ */
+#include "plane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+
+#define DATAPLANE "nodepass-dataplane"
+
+/* At most three places: as many as there are entries in candidates(). */
+#define PLACES_MAX 3
+
+enum np_err plane_url_fd(const char *url, int *out)
+{
+	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+	size_t len = strlen(url), done = 0;
+	enum np_err err = NP_ESYS;
+	int fd, kept;
+
+	fd = memfd_create("nodepass-url", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd == -1)
+		return NP_ESYS;
+	while (done < len) {
+		ssize_t n = write(fd, url + done, len - done);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			goto out;
+		done += (size_t)n;
+	}
+	if (lseek(fd, 0, SEEK_SET) == -1 || fcntl(fd, F_ADD_SEALS, seals) == -1)
+		goto out;
+	/* The copy has no FD_CLOEXEC and is never 0, 1 or 2, not even when those were closed. */
+	kept = fcntl(fd, F_DUPFD, STDERR_FILENO + 1);
+	if (kept == -1)
+		goto out;
+	*out = kept;
+	err = NP_OK;
+out:
+	close(fd);
+	return err;
+}
+
+/* candidates - where the program may lie, in order; those whose path is too long are left out. */
+static size_t candidates(char path[PLACES_MAX][PATH_MAX])
+{
+	static const char *const relative[] = {"", "/../libexec/nodepass"};
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	size_t n = 0;
+	char *slash;
+
+	if (len > 0) {
+		self[len] = '\0';
+		slash = strrchr(self, '/');
+		if (slash != NULL)
+			*slash = '\0';
+		for (size_t i = 0; i < sizeof(relative) / sizeof(*relative); i++) {
+			int used =
+			    snprintf(path[n], PATH_MAX, "%s%s/%s", self, relative[i], DATAPLANE);
+
+			if (used > 0 && used < PATH_MAX)
+				n++;
+		}
+	}
+	snprintf(path[n++], PATH_MAX, "%s/%s", NP_LIBEXEC_DIR, DATAPLANE);
+	return n;
+}
+
+enum np_err plane_become_dataplane(int fd, const char *public_url, struct np_diag *diag)
+{
+	static char path[PLACES_MAX][PATH_MAX];
+	size_t n = candidates(path), used = 0;
+	char option[32], places[sizeof(diag->text)] = "";
+	const char *argv[] = {DATAPLANE, option, public_url, NULL};
+
+	snprintf(option, sizeof(option), "--url-fd=%d", fd);
+	for (size_t i = 0; i < n; i++) {
+		int added;
+
+		execv(path[i],
+		      (char *const *)argv); /* writes to no string, its type is older than const */
+		if (errno != ENOENT && errno != ENOTDIR)
+			return np_diag_set(diag, NP_ESYS, "program", "cannot run %s: %s", path[i],
+					   strerror(errno));
+		added = snprintf(places + used, sizeof(places) - used, "%s%s", used > 0 ? ", " : "",
+				 path[i]);
+		if (added > 0 && (size_t)added < sizeof(places) - used)
+			used += (size_t)added;
+	}
+	return np_diag_set(diag, NP_ENOTFOUND, "program", DATAPLANE " is not there; looked for %s",
+			   places);
+}

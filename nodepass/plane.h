@@ -1,0 +1,27 @@
+/*
+ * plane.h - how `nodepass` becomes the program that does the work.
+ *
+ * Owns where that program is looked for and how the URL gets there: in a sealed memfd, never in
+ * argv or the environment, because both can be read by others on the machine.
+ */
+#ifndef NODEPASS_PLANE_H
+#define NODEPASS_PLANE_H
+
+#include "base/err.h"
+
+/*
+ * plane_url_fd - @url (without NUL) in a sealed memfd at offset 0, number > 2, kept open across
+ * exec. Errors: NP_ESYS, errno says why.
+ */
+enum np_err plane_url_fd(const char *url, int *fd) NP_MUST_CHECK;
+
+/*
+ * plane_become_dataplane - execs nodepass-dataplane --url-fd=@fd @public_url; returns on failure
+ * only. Looks beside this program, then in ../libexec/nodepass from there, then in the configured
+ * folder.
+ * @diag: one line that names the places. Errors: NP_ENOTFOUND, NP_ESYS.
+ */
+enum np_err plane_become_dataplane(int fd, const char *public_url,
+				   struct np_diag *diag) NP_MUST_CHECK;
+
+#endif
