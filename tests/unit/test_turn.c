@@ -153,6 +153,9 @@ static void check_rx_row(enum np_turn_role role, const struct row *row, uint16_t
 		expect(row->state, np_frame_name(columns[c].type), act, row->rx[c]);
 		if (act == NP_TURN_VIOLATION)
 			assert_true(same(&t, &before));
+		else if (c == C_OPEN)
+			assert_true(t.active && !t.status && t.number == turn &&
+				    t.sent == NP_HALF_OPEN && t.got == NP_HALF_OPEN);
 	}
 }
 

@@ -255,6 +255,8 @@ static void delivered(struct model *m, struct world *w, enum side s, struct flig
 {
 	if (f.kind == K_DATA && f.session != w->end[s].session)
 		finding(m, "a byte in a foreign turn");
+	if (f.kind == K_DATA && s == IN && !w->told)
+		finding(m, "a byte before STATUS");
 	if (f.kind == K_STATUS0 || f.kind == K_STATUSX) {
 		if (w->told)
 			finding(m, "a second STATUS in one turn");

@@ -1,0 +1,82 @@
+/*
+ * sniff.c - SOCKS, HTTP or TLS, told from the first bytes.
+ *
+ * A few bytes decide, and anything that cannot become one of the three is OTHER at once, so that a
+ * visitor of another protocol waits for nothing. Never says what the bytes mean beyond that.
+ */
+#include "core/sniff.h"
+
+#include <string.h>
+
+enum match { MISS, PART, FULL };
+
+/* A method counts with the blank behind it: "GETTER" is somebody else's protocol. */
+static const char *const http_starts[] = {
+    "GET ",	"POST ",    "PUT ",   "HEAD ",	"DELETE ",
+    "OPTIONS ", "CONNECT ", "TRACE ", "PATCH ", "PRI * HTTP/2",
+};
+
+static enum match match_prefix(const uint8_t *p, size_t len, const char *word)
+{
+	size_t n = strlen(word);
+
+	if (memcmp(p, word, len < n ? len : n) != 0)
+		return MISS;
+	return len < n ? PART : FULL;
+}
+
+static enum match match_http(const uint8_t *p, size_t len)
+{
+	enum match best = MISS;
+
+	for (size_t i = 0; i < sizeof(http_starts) / sizeof(http_starts[0]); i++) {
+		enum match m = match_prefix(p, len, http_starts[i]);
+
+		if (m > best)
+			best = m;
+	}
+	return best;
+}
+
+/* Version 4 (and 4a): CONNECT or BIND. Version 5: a greeting that offers at least one method. */
+static enum match match_socks(const uint8_t *p, size_t len)
+{
+	if (p[0] != 4 && p[0] != 5)
+		return MISS;
+	if (len == 1)
+		return PART;
+	if (p[0] == 4)
+		return p[1] == 1 || p[1] == 2 ? FULL : MISS;
+	return p[1] >= 1 ? FULL : MISS;
+}
+
+/* A handshake record of SSL 3.0 to TLS 1.3. */
+static enum match match_tls(const uint8_t *p, size_t len)
+{
+	if (p[0] != 0x16 || (len > 1 && p[1] != 0x03) || (len > 2 && p[2] > 0x04))
+		return MISS;
+	return len > 2 ? FULL : PART;
+}
+
+enum np_sniff np_sniff(const uint8_t *p, size_t len)
+{
+	static const struct {
+		enum match (*match)(const uint8_t *p, size_t len);
+		enum np_sniff is;
+	} kinds[] = {
+	    {match_socks, NP_SNIFF_SOCKS},
+	    {match_http, NP_SNIFF_HTTP},
+	    {match_tls, NP_SNIFF_TLS},
+	};
+
+	if (len == 0)
+		return NP_SNIFF_MORE;
+	/* first bytes of the three differ: at most one of them is not a MISS */
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		enum match m = kinds[i].match(p, len);
+
+		if (m != MISS)
+			return m == FULL ? kinds[i].is : NP_SNIFF_MORE;
+	}
+	return NP_SNIFF_OTHER;
+}
