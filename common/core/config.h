@@ -90,6 +90,10 @@ enum np_change np_config_diff(const struct np_config *a, const struct np_config 
 const char *np_role_name(enum np_role role);
 const char *np_param_name(enum np_param p);
 
+/* np_param_end - the end of a tunnel that a parameter acts on; single-end: both in one. */
+enum np_end { NP_END_EITHER = 0, NP_END_INGRESS, NP_END_EGRESS };
+enum np_end np_param_end(enum np_param p);
+
 /* np_config_help - the parameter part of `nodepass --help`; np_config_markdown - the README table. */
 void np_config_help(struct np_buf *out);
 void np_config_markdown(struct np_buf *out);

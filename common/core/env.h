@@ -4,7 +4,7 @@
 #ifndef NP_CORE_ENV_H
 #define NP_CORE_ENV_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,5 +35,9 @@ struct np_env {
  */
 void np_env_load(struct np_env *out, const char *(*get)(void *arg, const char *name),
 		 void (*warn)(void *arg, const char *text), void *arg);
+
+/* np_env_help - lines for `nodepass --help`; np_env_markdown - the README table. */
+void np_env_help(struct np_buf *out);
+void np_env_markdown(struct np_buf *out);
 
 #endif
