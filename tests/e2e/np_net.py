@@ -1,0 +1,673 @@
+"""Sockets of the suite: kernel tables, visitors, scripted targets, a proxy that misbehaves on request.
+
+Knows nothing of NodePass but the two ALPN names (to tell the control connection from the channels).
+Every object starts its own threads and ends them in close(). All traffic stays on 127.0.0.0/8 and ::1.
+"""
+import collections
+import contextlib
+import hashlib
+import itertools
+import os
+import select
+import socket
+import struct
+import threading
+import time
+
+SLACK = float(os.environ.get("NP_TEST_SLACK", "1"))  # multiplies every deadline on slow machines
+
+
+def wait_for(what, probe, timeout=10.0, step=0.01):
+    """Polls until probe() is true and returns its value; fails with @what at the deadline."""
+    end = time.monotonic() + timeout * SLACK
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout * SLACK:g} s: {what() if callable(what) else what}")
+        time.sleep(step)
+
+
+# ------------------------------------------------------------------ addresses and the kernel's tables
+
+def text_of(addr):
+    return f"[{addr[0]}]:{addr[1]}" if ":" in addr[0] else f"{addr[0]}:{addr[1]}"
+
+
+def family_of(addr):
+    return socket.AF_INET6 if ":" in addr[0] else socket.AF_INET
+
+
+_ports = itertools.count(os.getpid() * 97)
+
+
+def free_port(host):
+    """A port of @host, below the ephemeral range, that nothing holds for TCP or UDP."""
+    for n in _ports:
+        port = 12000 + n % 20000
+        fam = family_of((host, 0))
+        with socket.socket(fam, socket.SOCK_STREAM) as s, socket.socket(fam, socket.SOCK_DGRAM) as d:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((host, port))
+                d.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable")
+
+
+def _proc_addr(word):
+    host, port = word.split(":")
+    raw = bytes.fromhex(host)
+    raw = b"".join(raw[i:i + 4][::-1] for i in range(0, len(raw), 4))
+    if len(raw) == 16 and raw[:12] == bytes(10) + b"\xff\xff":
+        raw = raw[12:]
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw), int(port, 16)
+
+
+def socket_table(proto="tcp"):
+    """Yields (local, remote, state) of all sockets of this network namespace; state is a number."""
+    for name in (proto, proto + "6"):
+        with contextlib.suppress(OSError), open(f"/proc/net/{name}") as f:
+            next(f)
+            for line in f:
+                words = line.split(None, 4)
+                yield words[1], words[2], int(words[3], 16)
+
+
+def is_listening(addr, proto="tcp"):
+    wanted = 0x0A if proto == "tcp" else 0x07
+    suffix = f":{addr[1]:04X}"
+    hosts = {addr[0], "::"} | ({"0.0.0.0"} if ":" not in addr[0] else set())
+    return any(state == wanted and local.endswith(suffix) and _proc_addr(local)[0] in hosts
+               for local, _, state in socket_table(proto))
+
+
+def established(addr):
+    """Remote ends of the established connections whose local end is @addr."""
+    suffix = f":{addr[1]:04X}"
+    out = []
+    for local, remote, state in socket_table():
+        if state == 0x01 and local.endswith(suffix) and _proc_addr(local) == (addr[0], addr[1]):
+            out.append(_proc_addr(remote))
+    return out
+
+
+# ------------------------------------------------------------------ bytes
+
+def token(seed, n):
+    """@n bytes that are a function of @seed (anything printable) and of nothing else."""
+    return hashlib.shake_128(str(seed).encode()).digest(n) if n else b""
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+# ------------------------------------------------------------------ visitors
+
+def dial(addr, timeout=10.0, source=None, rcvbuf=None):
+    s = socket.socket(family_of(addr), socket.SOCK_STREAM)
+    try:
+        s.settimeout(timeout * SLACK)
+        if rcvbuf:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if source:
+            s.bind((source, 0))
+        s.connect(addr[:2])
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        s.close()
+        raise
+    return s
+
+
+def read_n(s, n):
+    parts, left = [], n
+    while left:
+        data = s.recv(min(left, 1 << 18))
+        if not data:
+            raise EOFError(f"end of stream after {n - left} of {n} bytes")
+        parts.append(data)
+        left -= len(data)
+    return b"".join(parts)
+
+
+def read_eof(s):
+    parts = []
+    while True:
+        data = s.recv(1 << 18)
+        if not data:
+            return b"".join(parts)
+        parts.append(data)
+
+
+def send_later(s, data):
+    """Sends in a thread of its own; join() it. Errors end the sending quietly: the reader finds out."""
+    def run():
+        with contextlib.suppress(OSError):
+            s.sendall(data)
+    t = threading.Thread(target=run, daemon=True)
+    t.start()
+    return t
+
+
+def abort(s):
+    """Closes with a reset."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def how_it_ends(s, timeout=5.0):
+    """Reads to the end: "eof", "reset", or None when neither comes within @timeout."""
+    s.settimeout(timeout * SLACK)
+    try:
+        while s.recv(1 << 16):
+            pass
+        return "eof"
+    except TimeoutError:
+        return None
+    except OSError:
+        return "reset"
+
+
+def ask(addr, data=None, timeout=10.0, source=None):
+    """One session against an echoing target; True when exactly what was sent comes back."""
+    data = data if data is not None else os.urandom(24)
+    with dial(addr, timeout, source) as s:
+        s.sendall(data)
+        return read_n(s, len(data)) == data
+
+
+def served(addr, timeout=1.0, source=None):
+    """ask() for probing: failures are False."""
+    try:
+        return ask(addr, None, timeout, source)
+    except (OSError, EOFError):
+        return False
+
+
+def dgram(addr=None, timeout=2.0, source=None):
+    s = socket.socket(family_of(addr or ("", 0)), socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    s.settimeout(timeout * SLACK)
+    if source:
+        s.bind((source, 0) if isinstance(source, str) else source)
+    if addr:
+        s.connect(addr[:2])
+    return s
+
+
+def ask_dgram(addr, data=None, timeout=1.0, tries=3, source=None):
+    """True when the datagram comes back within @tries (UDP may lose); what else comes is not accepted."""
+    data = data if data is not None else os.urandom(24)
+    with dgram(addr, timeout, source) as s:
+        for _ in range(tries):
+            try:
+                s.send(data)
+                return s.recv(1 << 16) == data
+            except (TimeoutError, ConnectionRefusedError):
+                continue
+    return False
+
+
+def parallel(n, fn, workers=None):
+    """fn(0) … fn(n-1), each in a thread (at most @workers at once); exceptions become values."""
+    results, todo, lock = [None] * n, iter(range(n)), threading.Lock()
+
+    def run():
+        while True:
+            with lock:
+                i = next(todo, None)
+            if i is None:
+                return
+            try:
+                results[i] = fn(i)
+            except Exception as e:  # a value for the caller to look at
+                results[i] = e
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(n, workers or n))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+# ------------------------------------------------------------------ targets
+
+def echo(s):
+    while True:
+        data = s.recv(1 << 16)
+        if not data:
+            return
+        s.sendall(data)
+
+
+class TcpTarget:
+    """A listener; each connection runs @script(sock) in a thread. The script may be replaced any time.
+
+    results: what scripts returned (None is left out); errors: what they raised; peers: who connected.
+    """
+
+    def __init__(self, addr, script=echo):
+        self.addr, self.script = addr, script
+        self.results, self.errors, self.peers = [], [], []
+        self._socks = set()
+        self.up()
+
+    def up(self):
+        self._ls = socket.socket(family_of(self.addr), socket.SOCK_STREAM)
+        self._ls.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._ls.bind(self.addr[:2])
+        self._ls.listen(1024)
+        self._thread = threading.Thread(target=self._accept, args=(self._ls,), daemon=True)
+        self._thread.start()
+
+    def down(self):
+        """Stops listening; connections go on."""
+        with contextlib.suppress(OSError):
+            self._ls.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._ls.close()
+
+    def drop(self):
+        for s in list(self._socks):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.down()
+        self.drop()
+
+    def _accept(self, ls):
+        while True:
+            try:
+                s, peer = ls.accept()
+            except OSError:
+                return
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.settimeout(60 * SLACK)
+            self.peers.append(peer)
+            self._socks.add(s)
+            threading.Thread(target=self._run, args=(s, self.script), daemon=True).start()
+
+    def _run(self, s, script):
+        try:
+            result = script(s)
+            if result is not None:
+                self.results.append(result)
+        except Exception as e:  # the test judges
+            self.errors.append(e)
+        finally:
+            self._socks.discard(s)
+            with contextlib.suppress(OSError):
+                s.close()
+
+
+class EchoFarm:
+    """An echoing listener on one epoll thread, for thousands of sessions. busy: sessions that brought a byte."""
+
+    def __init__(self, addr):
+        self.addr, self.accepted, self.busy, self.sources = addr, 0, 0, set()
+        self._ls = socket.socket(family_of(addr), socket.SOCK_STREAM)
+        self._ls.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._ls.bind(addr[:2])
+        self._ls.listen(4096)
+        self._ls.setblocking(False)
+        self._wake = socket.socketpair()
+        self._conns = {}  # fd -> [sock, out, eof, used]
+        self._ep = select.epoll()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    @property
+    def open(self):
+        return len(self._conns)
+
+    def _loop(self):
+        ep, ls, wake = self._ep, self._ls, self._wake[0]
+        ep.register(ls, select.EPOLLIN)
+        ep.register(wake, select.EPOLLIN)
+        while True:
+            for fd, ev in ep.poll():
+                if fd == wake.fileno():
+                    return
+                if fd == ls.fileno():
+                    self._accept()
+                elif fd in self._conns:
+                    self._serve(fd, ev)
+
+    def _accept(self):
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(256):
+                s, peer = self._ls.accept()
+                s.setblocking(False)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.accepted += 1
+                self.sources.add(peer[0])
+                self._conns[s.fileno()] = [s, b"", False, False]
+                self._ep.register(s, select.EPOLLIN)
+
+    def _end(self, fd):
+        self._conns.pop(fd)[0].close()
+
+    def _serve(self, fd, ev):
+        c = self._conns[fd]
+        try:
+            if ev & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not c[1]:
+                data = c[0].recv(1 << 16)
+                if data:
+                    self.busy += not c[3]
+                    c[3] = True
+                    c[1] = data
+                else:
+                    c[2] = True
+            if c[1]:
+                with contextlib.suppress(BlockingIOError):
+                    c[1] = c[1][c[0].send(c[1]):]
+            if c[2] and not c[1]:
+                return self._end(fd)
+            self._ep.modify(fd, select.EPOLLOUT if c[1] else select.EPOLLIN)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end(fd)
+
+    def close(self):
+        self._wake[1].send(b"x")
+        self._thread.join(5)
+        for fd in list(self._conns):
+            self._end(fd)
+        for s in (self._ls, *self._wake, self._ep):
+            s.close()
+
+
+class UdpTarget:
+    """Answers each datagram with those that @script(data, peer) returns; got: (data, peer) in order."""
+
+    def __init__(self, addr, script=None):
+        self.addr, self.got = addr, []
+        self.script = script or (lambda data, peer: (data,))
+        self._s = socket.socket(family_of(addr), socket.SOCK_DGRAM)
+        self._s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        self._s.bind(addr[:2])
+        self._stop = socket.socketpair()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    def _loop(self):
+        while True:
+            if self._stop[0] in select.select([self._s, self._stop[0]], [], [])[0]:
+                return
+            with contextlib.suppress(OSError):
+                data, peer = self._s.recvfrom(1 << 16)
+                self.got.append((data, peer))
+                for answer in self.script(data, peer) or ():
+                    self._s.sendto(answer, peer)
+
+    def sources(self, data):
+        """Addresses that datagrams equal to @data came from."""
+        return {peer for d, peer in list(self.got) if d == data}
+
+    def close(self):
+        self._stop[1].send(b"x")
+        self._thread.join(5)
+        for s in (self._s, *self._stop):
+            s.close()
+
+
+class MuteTarget:
+    """A listener whose backlog is full: connects to it hang."""
+
+    def __init__(self, addr):
+        self.addr = addr
+        self._ls = socket.socket(family_of(addr), socket.SOCK_STREAM)
+        self._ls.bind(addr[:2])
+        self._ls.listen(0)
+        self._fill = []
+        for _ in range(3):
+            s = socket.socket(family_of(addr), socket.SOCK_STREAM)
+            s.setblocking(False)
+            s.connect_ex(addr[:2])
+            self._fill.append(s)
+
+    def close(self):
+        for s in (self._ls, *self._fill):
+            s.close()
+
+
+# ------------------------------------------------------------------ the proxy
+
+_EOF = None
+
+
+class _Way:
+    """One direction of a link: bytes from @src wait in @queue until they are due for @dst."""
+
+    def __init__(self, src, dst):
+        self.src, self.dst = src, dst
+        self.queue, self.queued, self.total = collections.deque(), 0, 0
+        self.head = bytearray()  # first bytes, for a look at them
+        self.eof = self.shut = False
+
+
+class ProxyLink:
+    def __init__(self, number, near, far):
+        self.number, self.near, self.far = number, near, far  # near: the dialling side
+        self.up, self.down = _Way(near, far), _Way(far, near)
+        self.open, self.held = True, False
+        self.ended_by = None  # "near" | "far" | "test"
+
+    @property
+    def is_control(self):
+        return b"nodepass-control/2" in self.up.head
+
+
+class FaultProxy:
+    """Between client and server: counts, records, delays, stalls, cuts.
+
+    hold_new: new connections are accepted, but nothing is forwarded; refuse_new: they are reset.
+    """
+    RECORD = 1 << 16
+    QUEUE = 1 << 20
+
+    def __init__(self, addr, upstream, delay_s=0.0):
+        self.addr, self.upstream, self.delay_s = addr, upstream, delay_s
+        self.links, self.hold_new, self.refuse_new = [], False, False
+        self._stalled = False
+        self._by_fd, self._busy = {}, set()
+        self._commands = collections.deque()
+        self._wake = socket.socketpair()
+        self._ls = socket.socket(family_of(addr), socket.SOCK_STREAM)
+        self._ls.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._ls.bind(addr[:2])
+        self._ls.listen(1024)
+        self._ls.setblocking(False)
+        self._ep = select.epoll()
+        self._ep.register(self._ls, select.EPOLLIN)
+        self._ep.register(self._wake[0], select.EPOLLIN)
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    # -- what tests call
+
+    @property
+    def accepted(self):
+        return len(self.links)
+
+    def live(self):
+        return [x for x in list(self.links) if x.open]
+
+    def control(self):
+        """The newest live control connection, or None."""
+        return next((x for x in reversed(self.live()) if x.is_control), None)
+
+    def channels(self):
+        return [x for x in self.live() if not x.is_control]
+
+    def cut(self, links):
+        for x in links:
+            self._do(lambda x=x: self._end(x, "test"))
+
+    def stall(self):
+        """Nothing is forwarded any more; what comes is still read, so that ends are seen."""
+        self._do(lambda: setattr(self, "_stalled", True))
+
+    def resume(self):
+        self._do(lambda: setattr(self, "_stalled", False))
+
+    def release(self):
+        """Ends hold_new and lets the held links run."""
+        def run():
+            self.hold_new = False
+            for x in self.links:
+                x.held = False
+        self._do(run)
+
+    def close(self):
+        self._do(None)
+        self._thread.join(5)
+        for x in self.live():
+            self._end(x, "test")
+        for s in (self._ls, *self._wake, self._ep):
+            s.close()
+
+    # -- its thread
+
+    def _do(self, fn):
+        done = threading.Event()
+        self._commands.append((fn, done))
+        self._wake[1].send(b"x")
+        assert done.wait(10), "the proxy does not react"
+
+    def _loop(self):
+        while True:
+            for fd, ev in self._ep.poll(self._timeout()):
+                if fd == self._wake[0].fileno():
+                    self._wake[0].recv(4096)
+                    while self._commands:
+                        fn, done = self._commands.popleft()
+                        if fn:
+                            fn()
+                        done.set()
+                        if not fn:
+                            return
+                elif fd == self._ls.fileno():
+                    self._accept()
+                elif fd in self._by_fd:
+                    self._event(*self._by_fd[fd], ev)
+            if not self._stalled:
+                now = time.monotonic()
+                for item in list(self._busy):
+                    self._flush(*item, now)
+
+    def _timeout(self):
+        if self._stalled or not self._busy:
+            return -1
+        now = time.monotonic()
+        dues = [w.queue[0][0] for x, w in self._busy if w.queue and not x.held and w.dst not in self._full]
+        return max(0.0, min(dues) - now) if dues else -1
+
+    _full = frozenset()
+
+    def _accept(self):
+        try:
+            near, _ = self._ls.accept()
+        except OSError:
+            return
+        far = socket.socket(family_of(self.upstream), socket.SOCK_STREAM)
+        try:
+            if self.refuse_new:
+                raise ConnectionRefusedError
+            far.connect(self.upstream[:2])
+        except OSError:
+            far.close()
+            abort(near)
+            return
+        link = ProxyLink(len(self.links), near, far)
+        link.held = self.hold_new
+        for s in (near, far):
+            s.setblocking(False)
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._by_fd[near.fileno()] = (link, link.up, link.down)
+        self._by_fd[far.fileno()] = (link, link.down, link.up)
+        self.links.append(link)
+        for s in (near, far):
+            self._ep.register(s, select.EPOLLIN)
+
+    def _interest(self, link, way, back):
+        """@way reads from the socket, @back writes to it."""
+        mask = select.EPOLLIN if not way.eof and way.queued < self.QUEUE else 0
+        if back.dst in self._full:
+            mask |= select.EPOLLOUT
+        self._ep.modify(way.src, mask)
+
+    def _event(self, link, way, back, ev):
+        if ev & select.EPOLLOUT:
+            self._full = self._full - {way.src}
+            self._interest(link, way, back)
+        if not ev & (select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP) or not link.open:
+            return
+        try:
+            data = way.src.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            return self._end(link, "near" if way is link.up else "far")
+        if way.eof:
+            return
+        due = time.monotonic() + self.delay_s
+        if data:
+            way.queue.append((due, data))
+            way.queued += len(data)
+            way.total += len(data)
+            if len(way.head) < self.RECORD:
+                way.head += data[:self.RECORD - len(way.head)]
+        else:
+            way.eof = True
+            link.ended_by = link.ended_by or ("near" if way is link.up else "far")
+            way.queue.append((due, _EOF))
+        self._busy.add((link, way))
+        self._interest(link, way, back)
+
+    def _flush(self, link, way, now):
+        if link.held or not link.open or way.dst in self._full:
+            return
+        while way.queue and way.queue[0][0] <= now:
+            due, data = way.queue.popleft()
+            try:
+                if data is _EOF:
+                    way.shut = True
+                    way.dst.shutdown(socket.SHUT_WR)
+                    continue
+                n = way.dst.send(data)
+            except BlockingIOError:
+                n = 0
+            except OSError:
+                return self._end(link, link.ended_by or "far")
+            way.queued -= n
+            if n < len(data):
+                way.queue.appendleft((due, data[n:]))
+                self._full = self._full | {way.dst}
+                break
+        if not way.queue:
+            self._busy.discard((link, way))
+        if link.up.shut and link.down.shut:
+            return self._end(link, link.ended_by)
+        back = link.down if way is link.up else link.up
+        self._interest(link, way, back)
+        self._interest(link, back, way)
+
+    def _end(self, link, who):
+        if not link.open:
+            return
+        link.open, link.ended_by = False, who
+        for s, way in ((link.near, link.up), (link.far, link.down)):
+            self._busy.discard((link, way))
+            self._full = self._full - {s}
+            self._by_fd.pop(s.fileno(), None)
+            with contextlib.suppress(OSError):
+                abort(s) if not (link.up.shut and link.down.shut) else s.close()

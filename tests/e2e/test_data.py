@@ -1,0 +1,358 @@
+"""TCP sessions: every byte once, in order, on the right session; ends and resets travel as what they are."""
+import random
+import socket
+import struct
+import threading
+
+import pytest
+
+from np_harness import over
+from np_net import (abort, ask, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token,
+                    wait_for)
+
+MIB = 1 << 20
+every = over(tls=(0, 1, 2), sanitize=("reverse-0", "reverse-1", "forward-1", "single"))
+plain_and_tls = over(tls=(0, 1), sanitize=("reverse-1", "forward-0", "single"))
+
+
+@every
+def test_bytes__both_directions_at_once__exact(bench, flow, tls):
+    up, down = token("up", 12 * MIB), token("down", 12 * MIB)
+
+    def script(s):
+        w = send_later(s, down)
+        got = digest(read_n(s, len(up)))
+        w.join()
+        s.sendall(b".")
+        return got
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    with dial(t.visit, 50) as s:
+        w = send_later(s, up)
+        assert digest(read_n(s, len(down))) == digest(down)
+        assert read_n(s, 1) == b"."
+        w.join()
+    wait_for("the target's verdict", lambda: t.target.results or t.target.errors)
+    assert (t.target.results, t.target.errors) == ([digest(up)], [])
+    for node, rx, tx in ((t.ingress, len(up), len(down) + 1), (t.egress, len(down) + 1, len(up))):
+        if t.flow == "single":
+            rx, tx = len(up), len(down) + 1
+        (end,) = node.wait_ends()
+        assert (end.reason, end.rx, end.tx) == ("done", rx, tx)
+
+
+@every
+def test_bytes__sizes_around_the_limits_of_buffers__exact(bench, flow, tls):
+    t = bench.link(flow, tls)
+    with dial(t.visit) as s:
+        for n in (1, 2, 7, 8, 9, 4095, 4096, 16383, 16384, 16385, 32768, 65535, 65536, 65537, MIB - 1, MIB + 1):
+            data = token(n, n)
+            w = send_later(s, data)
+            assert read_n(s, n) == data, f"{n} bytes"
+            w.join()
+
+
+@every
+def test_half_close__by_visitor__answer_comes_after_it(bench, flow, tls):
+    ask_, answer = token("ask", 70_000), token("answer", 300_000)
+
+    def script(s):
+        got = read_eof(s)
+        s.sendall(answer)
+        return got == ask_
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    with dial(t.visit) as s:
+        s.sendall(ask_)
+        s.shutdown(socket.SHUT_WR)
+        assert read_eof(s) == answer
+    assert t.ingress.wait_ends(reason="done")[0].tx == len(answer)
+    assert t.target.results == [True]
+
+
+@every
+def test_half_close__by_target__upload_goes_on(bench, flow, tls):
+    late = token("late", 300_000)
+
+    def script(s):
+        s.sendall(b"bye")
+        s.shutdown(socket.SHUT_WR)
+        return read_eof(s) == late
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    with dial(t.visit) as s:
+        assert read_eof(s) == b"bye"
+        s.sendall(late)
+    wait_for("the upload at the target", lambda: t.target.results or t.target.errors)
+    assert t.target.results == [True]
+    assert t.ingress.wait_ends(reason="done")[0].rx == len(late)
+
+
+@every
+def test_reset__by_visitor__reaches_the_target(bench, flow, tls):
+    def script(s):
+        s.sendall(read_n(s, 4))
+        return how_it_ends(s)
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    s = dial(t.visit)
+    s.sendall(b"ping")
+    assert read_n(s, 4) == b"ping"
+    abort(s)
+    wait_for("the end at the target", lambda: t.target.results or t.target.errors)
+    assert t.target.results == ["reset"]
+    assert t.ingress.wait_ends()[0].reason == "visitor_reset"
+
+
+@every
+def test_reset__by_target__reaches_the_visitor(bench, flow, tls):
+    t = bench.link(flow, tls, target=bench.tcp_target(lambda s: (read_n(s, 4), abort(s))[1]))
+    with dial(t.visit) as s:
+        s.sendall(b"ping")
+        assert how_it_ends(s) == "reset"
+    assert t.egress.wait_ends()[0].reason == "target_reset"
+
+
+@plain_and_tls
+def test_reset__while_the_target_does_not_read__next_sessions_are_clean(bench, flow, tls):
+    gate = threading.Event()
+
+    def script(s):
+        gate.wait(30)
+        return how_it_ends(s)
+
+    t = bench.link(flow, tls, client={"min": 1}, target=bench.tcp_target(script))
+    for _ in range(4):
+        s = dial(t.visit, 0.5)
+        try:
+            while True:
+                s.sendall(bytes(MIB))
+        except TimeoutError:  # every buffer on the way is full
+            abort(s)
+    t.ingress.wait_ends(4)
+    gate.set()
+    wait_for("the four targets' ends", lambda: len(t.target.results) == 4)
+    assert t.target.results == ["reset"] * 4
+    t.target.script = echo
+    for i in range(8):
+        assert ask(t.visit, token(i, 5000)), f"session {i} got bytes that are not its own"
+
+
+@every
+def test_zero_bytes__session_reaches_the_target_and_ends_cleanly(bench, flow, tls):
+    t = bench.link(flow, tls, target=bench.tcp_target(lambda s: len(read_eof(s))))
+    for _ in range(5):
+        dial(t.visit).close()
+    wait_for("five empty sessions", lambda: len(t.target.results) == 5)
+    assert t.target.results == [0] * 5 and not t.target.errors
+    assert [(e.reason, e.rx, e.tx) for e in t.ingress.wait_ends(5)] == [("done", 0, 0)] * 5
+
+
+@every
+def test_server_speaks_first__greeting_arrives_before_any_byte_of_the_visitor(bench, flow, tls):
+    def script(s):
+        s.sendall(b"220 ready\r\n")
+        return read_n(s, 6)
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    with dial(t.visit) as s:
+        assert read_n(s, 11) == b"220 ready\r\n"
+        s.sendall(b"QUIT\r\n")
+        assert read_eof(s) == b""
+    assert t.target.results == [b"QUIT\r\n"]
+
+
+@plain_and_tls
+def test_close__right_after_the_last_byte__nothing_is_lost(bench, flow, tls):
+    data = token("all", 3 * MIB)
+
+    def script(s):
+        if read_n(s, 1) == b"d":
+            return s.sendall(data)
+        return digest(read_eof(s))
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    for _ in range(3):
+        with dial(t.visit) as s:
+            s.sendall(b"d")
+            assert digest(read_eof(s)) == digest(data)
+        with dial(t.visit) as s:
+            s.sendall(b"u" + data)
+    wait_for("three uploads", lambda: len(t.target.results) == 3)
+    assert t.target.results == [digest(data)] * 3
+
+
+@every
+def test_sessions__150_at_once__each_has_its_own_bytes(bench, flow, tls):
+    t = bench.link(flow, tls, target=bench.farm())
+    gate = threading.Barrier(150, timeout=40)
+
+    def visit(i):
+        data = token(i, 40_000)
+        with dial(t.visit, 40) as s:
+            s.sendall(data[:10])
+            head = read_n(s, 10)
+            gate.wait()  # all are open now
+            w = send_later(s, data[10:])
+            ok = head + read_n(s, len(data) - 10) == data
+            w.join()
+            return ok
+
+    assert [r for r in parallel(150, visit) if r is not True] == []
+    t.wait_quiet()
+    p = t.ingress.points()[-1]
+    assert (p["tcprx"], p["tcptx"]) == (150 * 40_000, 150 * 40_000)
+
+
+@plain_and_tls
+def test_slow_reader__sender_is_held_back__memory_is_bounded(bench, flow, tls):
+    """1 GiB is offered to readers that do not read: no more than buffers hold is taken."""
+    offered = []
+
+    def offer(s):
+        total = 0
+        s.settimeout(0.7)
+        try:
+            while total < 1 << 30:
+                total += s.send(bytes(256 * 1024))
+        except TimeoutError:
+            pass
+        offered.append(total)
+        gate.wait(30)
+
+    gate = threading.Event()
+    t = bench.link(flow, tls, target=bench.tcp_target(offer))
+    before = [n.rss() for n in t.nodes]
+    down = bench.dial(t.visit, rcvbuf=65536)
+    wait_for("the target's offer is stuck", lambda: offered, 20)
+    t.target.script = lambda s: gate.wait(30) and None
+    with dial(t.visit) as up:
+        threading.Thread(target=offer, args=(up,), daemon=True).start()
+        wait_for("the visitor's offer is stuck", lambda: len(offered) == 2, 20)
+        grown = [n.rss() - b for n, b in zip(t.nodes, before)]
+        t.target.script = echo
+        assert ask(t.visit), "stuck sessions hold others up"
+    gate.set()
+    down.close()
+    assert max(offered) < 64 * MIB, offered
+    assert max(grown) < 32 * MIB, grown
+
+
+# ------------------------------------------------------------------ never a byte of another turn
+
+HEAD = struct.Struct(">4sQ")
+KINDS = ("whole",) * 6 + ("half", "half", "target_half", "target_half", "visitor_reset", "visitor_quits",
+                          "target_reset", "target_quits", "mute")
+CLEAN = ("whole", "half", "target_half")
+
+
+class Plan:
+    """What session @n does: a function of the seed and the number, known to both of its ends."""
+
+    def __init__(self, seed, n):
+        r = random.Random(f"{seed}/{n}")
+        size = lambda: r.choice((0, 1, 40, 700, 5000, 20_000, 120_000)) + r.randrange(50)
+        self.kind, self.number = r.choice(KINDS), n
+        self.up = HEAD.pack(b"TURN", n) + token(f"{seed}/{n}/up", size())
+        self.down = token(f"{seed}/{n}/down", size())
+        self.cut = r.random()
+
+
+def churn_target(seed, faults):
+    def script(s):
+        head = b""
+        try:
+            head = read_n(s, HEAD.size)
+        except (EOFError, ConnectionResetError):
+            return  # mute, or reset at once
+        magic, n = HEAD.unpack(head)
+        if magic != b"TURN":
+            faults.append(f"the target got a foreign start {head!r}")
+            return
+        p = Plan(seed, n)
+        if p.kind == "target_quits":
+            s.sendall(p.down[:int(len(p.down) * p.cut)])
+            return  # unread input: the kernel resets
+        if p.kind == "target_reset":
+            s.sendall(p.down[:int(len(p.down) * p.cut)])
+            abort(s)
+            return
+        if p.kind == "target_half":
+            s.sendall(p.down)
+            s.shutdown(socket.SHUT_WR)
+        got = head
+        try:
+            want = len(p.up) if p.kind == "whole" else 1 << 30
+            while len(got) < want:
+                data = s.recv(1 << 16)
+                if not data:
+                    break
+                got += data
+            clean = True
+        except ConnectionResetError:
+            clean = False
+        if not p.up.startswith(got) or (clean and p.kind in CLEAN and got != p.up):
+            faults.append(f"target of {n} ({p.kind}): {len(got)} bytes that are not its {len(p.up)}")
+        if not clean and p.kind in CLEAN:
+            faults.append(f"target of {n} ({p.kind}) saw a reset")
+        if clean and p.kind == "visitor_reset":
+            faults.append(f"target of {n} saw a clean end for a reset after {len(got)} of {len(p.up)} bytes")
+        if p.kind != "target_half":
+            s.sendall(p.down)
+    return script
+
+
+def churn_visit(seed, n, addr, faults):
+    p = Plan(seed, n)
+    s = dial(addr, 30)
+    if p.kind == "mute":
+        s.close()
+        return
+    got = b""
+    try:
+        if p.kind == "visitor_reset":
+            s.sendall(p.up[:max(HEAD.size, int(len(p.up) * p.cut))])
+            abort(s)
+            return
+        s.sendall(p.up)
+        if p.kind == "visitor_quits":
+            got = s.recv(max(1, int(len(p.down) * p.cut)))
+        else:
+            if p.kind == "half":
+                s.shutdown(socket.SHUT_WR)
+            while len(got) <= len(p.down):
+                data = s.recv(1 << 16)
+                if not data:
+                    break
+                got += data
+    except OSError as e:
+        if p.kind in CLEAN:
+            faults.append(f"visitor {n} ({p.kind}): {e!r} after {len(got)} of {len(p.down)} bytes")
+    finally:
+        s.close()
+    if not p.down.startswith(got) or (p.kind in CLEAN and got != p.down):
+        faults.append(f"visitor {n} ({p.kind}): {len(got)} bytes that are not its {len(p.down)}")
+
+
+def churn(bench, flow, tls, count, seed, **query):
+    faults = []
+    t = bench.link(flow, tls, target=bench.tcp_target(churn_target(seed, faults)), **query)
+    res = parallel(count, lambda n: churn_visit(seed, n, t.visit, faults), workers=6)
+    assert [r for r in res if r is not None] == []
+    t.wait_quiet(20)
+    assert faults == [], f"seed {seed}"
+
+
+@over(tls=(0, 1), flows=("reverse", "forward"), sanitize=("reverse-0", "reverse-1", "forward-1"))
+def test_turns__2000_sessions_over_few_channels__never_a_byte_of_another(bench, flow, tls):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    churn(bench, flow, tls, 2000, seed, client={"min": 1}, server={"max": 2},
+          env={"NP_POOL_GET_TIMEOUT": "30s"})
+
+
+@pytest.mark.parametrize("low", [0, 4])
+def test_single_end__1500_sessions__never_a_byte_of_another(bench, low):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    churn(bench, "single", 0, 1500, seed, client={"min": low})
