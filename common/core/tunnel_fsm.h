@@ -9,7 +9,12 @@
 
 /*
  * Client: IDLE -start-> DIALING -connected-> HELLO -hello-> DERIVING -derived-> AUTH -welcome-> UP
- *         any of them -failed/lost-> BACKOFF -timer-> DIALING;  UP -drain/stop-> DRAINING -> STOPPED
+ *         any of them -failed/lost/reject/bye-> BACKOFF -timer-> DIALING
+ *         any of them -drain-> DRAINING -stop-> STOPPED;  any of them -stop-> STOPPED
+ *
+ * Losing the control connection ends neither sessions nor the listener: LOST in UP closes that connection alone,
+ * and sessions may run in every state after the first UP. So DRAIN leads to DRAINING from everywhere, and the
+ * caller says STOP when the last session has ended (at once when there is none).
  */
 enum np_client_state {
 	NP_CLIENT_IDLE = 0,
@@ -38,18 +43,27 @@ enum np_client_event {
 	NP_CLIENT_EV_STOP,  /* at once, or drained */
 	NP_CLIENT_EVENTS
 };
+/*
+ * Actions are done in the order of their bits; one on a connection that is gone does nothing. Leaving BACKOFF
+ * cancels its timer, leaving DERIVING the interest in its result: a late DERIVED is no error and changes nothing.
+ */
 enum np_client_action {
 	NP_CLIENT_DO_DIAL = 1 << 0,
 	NP_CLIENT_DO_DERIVE = 1 << 1,
 	NP_CLIENT_DO_SEND_AUTH = 1 << 2,
-	NP_CLIENT_DO_UP = 1 << 3,	  /* fill the pool, open the listener */
-	NP_CLIENT_DO_CLOSE = 1 << 4,	  /* close the control connection */
-	NP_CLIENT_DO_BACKOFF = 1 << 5,	  /* start the back-off timer */
-	NP_CLIENT_DO_END_SESSION = 1 << 6, /* close idle channels of the session */
-	NP_CLIENT_DO_SEND_DRAIN = 1 << 7,
-	NP_CLIENT_DO_SEND_BYE = 1 << 8,
-	NP_CLIENT_ILLEGAL = 1 << 9, /* a bug or a peer's violation: logged, no change */
+	NP_CLIENT_DO_UP = 1 << 3,	   /* a new session: fill the pool, open the listener */
+	NP_CLIENT_DO_SEND_DRAIN = 1 << 4,
+	NP_CLIENT_DO_SEND_BYE = 1 << 5,
+	NP_CLIENT_DO_END_SESSION = 1 << 6, /* close idle channels; busy ones finish their turn */
+	NP_CLIENT_DO_CLOSE = 1 << 7,	   /* close the control connection, or give up making one */
+	NP_CLIENT_DO_BACKOFF = 1 << 8,	   /* start the back-off timer */
+	/*
+	 * A bug or a peer's violation: logged, no change. Who fed a peer's frame closes the connection and says
+	 * FAILED (before UP) or LOST.
+	 */
+	NP_CLIENT_ILLEGAL = 1 << 9,
 };
+/* np_client_fsm - one event; *state is the new state afterwards. Returns action bits. */
 unsigned np_client_fsm(enum np_client_state *state, enum np_client_event ev);
 
 /* One client's session as the server sees it. */
@@ -63,11 +77,13 @@ enum np_peer_event {
 	NP_PEER_EVENTS
 };
 enum np_peer_action {
-	NP_PEER_DO_TIMER = 1 << 0,
+	NP_PEER_DO_TIMER = 1 << 0,	/* 3 report intervals; leaving LOST cancels it */
 	NP_PEER_DO_CLOSE_IDLE = 1 << 1, /* busy channels finish their turn */
 	NP_PEER_DO_REFUSE_PREAMBLES = 1 << 2,
-	NP_PEER_ILLEGAL = 1 << 3,
+	NP_PEER_ILLEGAL = 1 << 3, /* a bug; no change */
+	NP_PEER_DO_CLOSE_CONTROL = 1 << 4, /* with Bye where the peer can still read it */
 };
+/* np_peer_fsm - one event; *state is the new state afterwards. Returns action bits. */
 unsigned np_peer_fsm(enum np_peer_state *state, enum np_peer_event ev);
 
 const char *np_client_state_name(enum np_client_state s);
