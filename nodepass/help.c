@@ -4,6 +4,7 @@
 #include "help.h"
 
 #include "core/config.h"
+#include "core/env.h"
 
 #include "base/banned.h"
 
@@ -36,11 +37,11 @@ static const char commands[] = "Commands and options\n"
 
 static const char examples[] =
     "Examples\n"
-    "  nodepass \"server://KEY@:10101/:8080?tls=1&mode=1\"           where visitors come in\n"
-    "  nodepass \"client://KEY@example.org:10101/127.0.0.1:80?mode=2\"   where the service is\n"
-    "  nodepass \"client://127.0.0.1:8080/example.org:80?mode=1\"   one end alone: forward a port\n"
+    "  where visitors come in:  nodepass \"server://KEY@:10101/:8080?tls=1&mode=1\"\n"
+    "  where the service is:    nodepass \"client://KEY@example.org:10101/127.0.0.1:80?mode=2\"\n"
+    "  one end alone:           nodepass \"client://127.0.0.1:8080/example.org:80?mode=1\"\n"
     "\n"
-    "  Quote the URL: the shell has its own idea of '&' and '?'.\n";
+    "  Quote the URL: the shell has its own meaning for '&' and '?'.\n";
 
 static const char statuses[] = "Exit status\n"
 			       "  0 ended by SIGTERM or SIGINT, 1 failed at run time (or no "
@@ -58,14 +59,34 @@ void help_version(struct np_buf *out)
 	np_buf_putf(out, "nodepass %s (tunnel protocol 2)\n", NP_VERSION);
 }
 
+/* The variables that are words; those that are numbers come from tbl/env.def. */
+static const struct {
+	const char *name, *def, *help;
+} words[] = {
+    {"NP_LOG_COLOR", "1", "0 = no colours on standard output"},
+    {"NO_COLOR", "–", "any value: no colours on standard output"},
+    {"NP_LOG_FORMAT", "text", "form of log lines: text, logfmt or json"},
+};
+
 void help_usage(struct np_buf *out)
 {
 	np_buf_putf(out, "%s\n%s\n%s\nParameters\n", synopsis, cores, commands);
 	np_config_help(out);
+	np_buf_put_str(out, "\nEnvironment\n");
+	np_env_help(out);
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		np_buf_putf(out, "  %-21s %s\n", words[i].name, words[i].help);
 	np_buf_putf(out, "\n%s\n%s", examples, statuses);
 }
 
 void help_markdown(struct np_buf *out)
 {
+	np_buf_put_str(out, "<!-- table: parameters -->\n");
 	np_config_markdown(out);
+	np_buf_put_str(out, "<!-- end -->\n<!-- table: environment -->\n");
+	np_env_markdown(out);
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		np_buf_putf(out, "| `%s` | %s | – | – | %s |\n", words[i].name, words[i].def,
+			    words[i].help);
+	np_buf_put_str(out, "<!-- end -->\n");
 }

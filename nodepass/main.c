@@ -90,7 +90,7 @@ static int become(const struct np_config *c, const char *public_url)
 static int run(char *url)
 {
 	struct np_config config;
-	struct np_diag diag;
+	struct np_diag diag = {.text = ""};
 	struct np_buf public_url;
 	const char *text;
 	enum np_err err = np_config_parse(url, &config, &diag);
@@ -99,7 +99,8 @@ static int run(char *url)
 	/* config holds a copy; what other users of the machine can read goes first. */
 	np_wipe(url, strlen(url));
 	if (err != NP_OK)
-		return complain(EXIT_INPUT, diag.text);
+		return complain(err == NP_ENOMEM ? EXIT_RUN : EXIT_INPUT,
+				diag.text[0] != '\0' ? diag.text : np_err_text(err));
 	np_buf_init(&public_url, NP_URL_MAX);
 	err = np_config_public_url(&config, &public_url);
 	text = err == NP_OK ? np_buf_cstr(&public_url) : NULL;

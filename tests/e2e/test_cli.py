@@ -1,0 +1,274 @@
+"""The command line of `nodepass`: what it prints, its exit status, and how the URL reaches the data plane."""
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+import np_harness
+from np_net import SLACK, text_of, wait_for
+
+KEY = "a-secret-that-nobody-may-see"
+TG = "127.0.0.1:10101/127.0.0.1:8080"
+S, C = f"server://{TG}", f"client://{TG}"
+CRASH = re.compile(r"Sanitizer|runtime error|assertion|core dumped", re.I)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def program():
+    missing = np_harness.binary_missing()
+    if missing:
+        pytest.fail(missing, pytrace=False)
+
+
+def run(*args, exe=None, **kw):
+    """Runs the program to its end; it has 5 s, crashes fail the test whatever it expects."""
+    p = subprocess.run([exe or np_harness.NODEPASS, *args], stdin=subprocess.DEVNULL, capture_output=True,
+                       timeout=5 * SLACK, **kw)
+    p.out, p.err = p.stdout.decode(), p.stderr.decode()
+    assert p.returncode >= 0 and not CRASH.search(p.err), p
+    return p
+
+
+def refused(*args):
+    p = run(*args)
+    assert p.returncode == 2, p
+    assert p.out == ""
+    lines = p.err.splitlines()
+    assert lines and lines[0].startswith("nodepass: ")
+    return lines
+
+
+# ------------------------------------------------------------------ what it says about itself
+
+def test_no_argument_prints_a_banner_with_the_version_and_exits_with_1():
+    p = run()
+    assert p.returncode == 1 and p.err == ""
+    assert re.search(r"\bv\d+\.\d+\.\d+\b", p.out)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_cores_parameters_and_variables(flag):
+    p = run(flag)
+    assert p.returncode == 0 and p.err == ""
+    for word in ("server", "client", "master", "log", "tls", "crt", "key", "min", "max", "mode", "read", "rate",
+                 "proxy", "slot", "dns", "dial", "lbs", "block", "NP_REPORT_INTERVAL", "NP_WORKERS", "NP_LOG_COLOR"):
+        assert re.search(rf"\b{word}\b", p.out), word
+    assert max(map(len, p.out.splitlines())) <= 120
+
+
+def test_version_is_one_line():
+    p = run("--version")
+    assert p.returncode == 0
+    assert re.fullmatch(r"nodepass \d+\.\d+\.\d+\b.*\n", p.out)
+
+
+def test_key_is_fresh_each_time():
+    keys = {run("key").out for _ in range(5)}
+    assert len(keys) == 5
+    assert all(re.fullmatch(r"np1_[A-Za-z0-9_-]{43}\n", k) for k in keys)
+
+
+@pytest.mark.parametrize("args", [["key"], ["--help"], ["--version"]])
+def test_output_that_cannot_be_written_is_no_success(args):
+    with open("/dev/full", "wb") as full:
+        p = subprocess.run([np_harness.NODEPASS, *args], stdout=full, stderr=subprocess.PIPE, timeout=5 * SLACK)
+    assert p.returncode == 1 and b"No space" in p.stderr
+
+
+# ------------------------------------------------------------------ what it refuses
+
+# (arguments, what the first line has to name)
+BAD = [
+    ([""], "empty"),
+    ([S, ""], "empty"),
+    (["--frobnicate"], "--frobnicate"),
+    (["-x"], "-x"),
+    (["--help=me"], "--help=me"),
+    ([S, "--loud"], "--loud"),
+    ([S, C], "client://"),
+    ([S, "tls=1"], "tls=1"),
+    (["key", "please"], "please"),
+    (["nodepass"], "nodepass"),
+    ([f"tunnel://{TG}"], "tunnel"),
+    ([f"//{TG}"], "core|scheme"),
+    (["server://"], "tunnel address"),
+    (["server:///127.0.0.1:8080"], "tunnel address"),
+    (["client://127.0.0.1:10101"], "target"),
+    (["client://127.0.0.1:10101/?mode=1"], "target"),
+    (["client://127.0.0.1:0/127.0.0.1:8080"], "port"),
+    (["server://127.0.0.1:99999/127.0.0.1:8080"], "99999"),
+    (["server://127.0.0.1:10101/127.0.0.1:abc"], "abc"),
+    (["client://127.0.0.1:10101/127.0.0.1:80,,127.0.0.1:81"], "target"),
+    (["client://127.0.0.1:10101/[::1:80"], r"\[::1:80"),
+    ([S + "?log=loud"], "log.*loud"),
+    ([S + "?tls=3"], "tls.*3.*0"),
+    ([S + "?mode=x"], "mode.*x"),
+    ([C + "?min=-1"], "min.*-1.*65535"),
+    ([S + "?max=0"], "max.*0.*65535"),
+    ([S + "?read=5x"], "read.*5x"),
+    ([S + "?rate=abc"], "rate.*abc"),
+    ([C + "?proxy=3"], "proxy.*3"),
+    ([S + "?slot=-1"], "slot.*-1"),
+    ([C + "?dial=notanip"], "dial.*notanip"),
+    ([C + "?block=4"], "block.*4"),
+    ([C + "?notcp=1&noudp=1"], "notcp|noudp"),
+    ([S + "?tls=0&tls=1"], "tls"),
+    ([S + "?tls=2"], "crt|key"),
+    ([S + "?quic=1"], "quic"),
+    ([S + "?foo=1"], "foo"),
+    ([S + "?log=%g1"], "log|%g1"),
+]
+
+
+@pytest.mark.parametrize("args,named", BAD, ids=[" ".join(a)[-40:] or "empty" for a, _ in BAD])
+def test_bad_input_is_refused_with_a_line_that_names_it(args, named):
+    lines = refused(*args)
+    assert re.search(named, lines[0]), lines[0]
+    assert len(lines) <= (4 if "foo=" in args[0] else 1)
+
+
+def test_unknown_parameter_names_the_nearest_and_all_known():
+    text = " ".join(refused(S + "?tlss=1"))
+    assert "tlss" in text
+    assert all(re.search(rf"\b{p}\b", text) for p in ("tls", "log", "max", "mode", "read", "rate", "proxy", "slot"))
+
+
+@pytest.mark.parametrize("args", [
+    [f"server://{KEY}@{TG}?tls=9"],
+    [f"server://{KEY}@{TG}?nope=1"],
+    [f"tunnel://{KEY}@{TG}"],
+    [f"server://{KEY}@127.0.0.1:x/127.0.0.1:1"],
+    [f"server://{KEY}@/127.0.0.1:1"],
+    [f"server:/{KEY}@{TG}"],
+    [f"{KEY}@{TG}"],
+    [S, f"client://{KEY}@{TG}"],
+    [f"--url=server://{KEY}@{TG}"],
+    [f"master://{KEY}@127.0.0.1:9090"],
+])
+def test_no_error_shows_the_key(args):
+    assert KEY not in "\n".join(refused(*args))
+
+
+def test_master_is_checked_and_then_not_available():
+    lines = refused("master://127.0.0.1:9090/admin?log=info")
+    assert len(lines) == 1
+    assert re.match(r"nodepass: master://127\.0\.0\.1:9090.*not available in this version$", lines[0])
+    assert "tls" in refused("master://127.0.0.1:9090?tls=7")[0]
+
+
+# ------------------------------------------------------------------ how the URL is handed over
+
+FAKE = """#!/usr/bin/python3
+import fcntl, json, os, sys
+fd = int(sys.argv[1].removeprefix("--url-fd="))
+out = {"argv": sys.argv, "fd": fd, "url": os.read(fd, 10000).decode(), "seals": fcntl.fcntl(fd, fcntl.F_GET_SEALS),
+       "open": sorted(int(f) for f in os.listdir("/proc/self/fd")), "environ": dict(os.environ)}
+with open("/proc/self/cmdline") as f:
+    out["cmdline"] = f.read()
+with open(os.environ["FAKE_OUT"], "w") as f:
+    json.dump(out, f)
+"""
+
+
+@pytest.fixture
+def install(tmp_path):
+    """install(place): a copy of the program in bin/, and one that tells what it was given in @place."""
+    def install(place):
+        exe = tmp_path / "bin" / "nodepass"
+        exe.parent.mkdir(exist_ok=True)
+        shutil.copy(np_harness.NODEPASS, exe)
+        if place:
+            fake = tmp_path / place / "nodepass-dataplane"
+            fake.parent.mkdir(parents=True, exist_ok=True)
+            fake.write_text(FAKE)
+            fake.chmod(0o755)
+        return str(exe)
+    return install
+
+
+def told(exe, tmp_path, *command):
+    out = tmp_path / "told.json"
+    env = {**os.environ, "FAKE_OUT": str(out)}
+    p = run(*(command or (f"server://{KEY}@{TG}?tls=1",)), exe=exe, env=env)
+    assert p.returncode == 0 and p.err == "", p
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("place", ["bin", "libexec/nodepass"])
+def test_the_data_plane_is_found_and_gets_the_url_in_a_sealed_memfd(install, tmp_path, place):
+    seen = told(install(place), tmp_path)
+    assert seen["url"] == f"server://{KEY}@{TG}?tls=1"
+    assert seen["seals"] == 0xF  # SEAL, SHRINK, GROW, WRITE
+    assert len(seen["argv"]) == 3
+    assert re.fullmatch(rf"server://{re.escape(TG)}(\?tls=1)?", seen["argv"][2])
+
+
+def test_the_key_is_in_neither_argv_nor_environment_of_the_data_plane(install, tmp_path):
+    seen = told(install("bin"), tmp_path)
+    assert KEY not in seen["cmdline"] and KEY not in json.dumps(seen["environ"])
+
+
+def test_no_other_descriptor_is_inherited(install, tmp_path):
+    seen = told(install("bin"), tmp_path)
+    # 0, 1, 2, the URL, and the folder that the listing itself opens
+    assert len(seen["open"]) == 5 and {0, 1, 2, seen["fd"]} <= set(seen["open"])
+
+
+def test_closed_standard_descriptors_do_not_become_the_url(install, tmp_path):
+    exe = install("bin")
+    seen = told("/bin/sh", tmp_path, "-c", f'exec "{exe}" "{S}" <&- >&- 2>&-')
+    assert seen["fd"] > 2 and seen["url"] == S
+
+
+def test_a_missing_data_plane_is_one_line_that_names_the_places(install, tmp_path):
+    p = run(S, exe=install(None))
+    if os.path.exists("/usr/local/libexec/nodepass/nodepass-dataplane"):
+        pytest.skip("a data plane is installed on this machine")
+    assert p.returncode == 1 and p.err.count("\n") == 1
+    assert str(tmp_path / "bin" / "nodepass-dataplane") in p.err and "libexec/nodepass" in p.err
+
+
+def test_a_data_plane_that_cannot_run_is_named(install, tmp_path):
+    exe = install("bin")
+    fake = tmp_path / "bin" / "nodepass-dataplane"
+    fake.chmod(stat.S_IRUSR)
+    p = run(S, exe=exe)
+    assert p.returncode == 1 and p.err.count("\n") == 1 and str(fake) in p.err
+
+
+@pytest.mark.sanitize
+def test_a_running_tunnel_shows_its_key_nowhere(bench):
+    t = bench.link("reverse", 1, key=KEY)
+    t.wait_up()
+    for node in t.nodes:
+        with open(f"/proc/{node.pid}/cmdline", "rb") as f:
+            words = f.read().split(b"\0")
+        assert any(w.startswith((b"server://", b"client://")) for w in words), words
+        with open(f"/proc/{node.pid}/environ", "rb") as f:
+            assert KEY.encode() not in f.read() + b"\0".join(words)
+        assert KEY not in node.log()
+
+
+@pytest.mark.sanitize
+def test_a_taken_tunnel_address_is_a_line_and_exit_status_1(bench):
+    target = bench.tcp_target()
+    n = bench.node(f"server://{KEY}@{text_of(target.addr)}/{text_of(bench.addr(2))}?mode=1")
+    wait_for("the end of the process", lambda: not n.alive(), 10)
+    n.wait_exit(1)
+    assert any(text_of(target.addr) in x.raw for x in n.lines("ERROR"))
+
+
+@pytest.mark.parametrize("query,named", [
+    ("tls=2&crt={missing}&key={key}", "{missing}"),
+    ("tls=2&crt={crt}&key={missing}", "{missing}"),
+    ("tls=2&crt={empty}&key={key}", "{empty}"),
+])
+def test_files_that_cannot_be_used_are_named_with_exit_status_2(bench, certs, query, named):
+    names = {"missing": bench.folder + "/none.pem", "crt": certs.crt, "key": certs.key, "empty": certs.empty}
+    n = bench.node(f"server://{KEY}@{text_of(bench.addr(1))}/{text_of(bench.addr(2))}?" + query.format(**names))
+    n.wait_exit(2)
+    assert named.format(**names) in n.log()
