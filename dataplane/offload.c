@@ -210,18 +210,23 @@ void offload_stop(void)
 		queues[i] = (struct job_queue){.last = &queues[i].first};
 	}
 	pthread_cond_broadcast(&work);
+	pthread_mutex_unlock(&lock);
+	for (unsigned i = 0; i < 2; i++)
+		drop_all(waiting[i]);
+	pthread_mutex_lock(&lock);
 	while (nthreads > 0 && rc == 0)
 		rc = pthread_cond_timedwait(&ended, &lock, &until);
 	abandoned = nthreads > 0;
 	pthread_mutex_unlock(&lock);
-	for (unsigned i = 0; i < 2; i++)
-		drop_all(waiting[i]);
 }
 
 void offload_restart(void)
 {
+	pthread_once(&once, offload_init);
 	pthread_mutex_lock(&lock);
-	NP_ASSERT(!abandoned);
+	while (stopping && nthreads > 0)
+		pthread_cond_wait(&ended, &lock);
 	stopping = false;
+	abandoned = false;
 	pthread_mutex_unlock(&lock);
 }
