@@ -76,8 +76,7 @@ static enum np_err parse_words(int n, char **words, struct args *out, struct np_
 					      : "unexpected argument '%s'",
 				   shown);
 	}
-	*out = key ? (struct args){.action = ARGS_KEY}
-		   : (struct args){.action = ARGS_URL, .url = words[0]};
+	*out = (struct args){.action = key ? ARGS_KEY : ARGS_URL, .url = key ? NULL : words[0]};
 	return NP_OK;
 }
 
