@@ -2,8 +2,9 @@
  * log.c - the ring of waiting lines and its writer thread.
  *
  * A caller formats on its own stack, takes the lock for a pointer's store and never touches the
- * descriptor while the writer runs. The writer waits in poll(2), where np_log_stop can cancel it.
- * What the descriptor refuses (full disk, closed pipe) is counted as lost and tried no second time.
+ * descriptor while the writer runs. The writer waits in poll(2), in slices, for np_log_stop's
+ * give_up. What the descriptor refuses (full disk, closed pipe) is counted as lost and tried no
+ * second time.
  */
 #include "base/log.h"
 
@@ -25,9 +26,10 @@
 #include "base/banned.h"
 
 /* Less than PIPE_BUF: a pipe that poll calls writable takes it without blocking. */
-#define BATCH_MAX      4096
-#define STOP_WAIT_MS   1000
-#define DIRECT_WAIT_MS 100
+#define BATCH_MAX    4096
+#define STOP_WAIT_MS 1000 /* for the lines that wait */
+#define LAST_WAIT_MS 500  /* for a writer that was told to give up */
+#define SLICE_MS     100
 
 struct line {
 	size_t len;
@@ -47,6 +49,7 @@ static struct {
 	bool say_now;	 /* the ring had no room: tell it without waiting for the next line */
 	size_t in_hand;	 /* lines of the batch that is being written */
 	pthread_t thread;
+	unsigned generation; /* of the writer that may touch the rest */
 } logger = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .filled = PTHREAD_COND_INITIALIZER,
@@ -54,6 +57,7 @@ static struct {
     .options = {.fd = STDOUT_FILENO},
 };
 static atomic_uint_fast64_t dropped;
+static atomic_bool give_up;
 
 /* ---- the descriptor ---- */
 
@@ -82,28 +86,34 @@ static ssize_t write_quiet(int fd, const char *p, size_t n)
 	return done;
 }
 
+/* How patient a writer is with a descriptor that takes nothing. */
+static bool is_over(bool direct)
+{
+	return direct || atomic_load_explicit(&give_up, memory_order_relaxed);
+}
+
 /*
- * Writes all of @p, however long the descriptor makes it wait (@wait_ms of silence, -1 = for ever).
+ * Writes all of @p, however long the descriptor makes it wait (@direct: SLICE_MS of silence).
  * Returns what was written: less than @n when the descriptor refused.
  */
-static size_t write_all(int fd, const char *p, size_t n, int wait_ms)
+static size_t write_all(int fd, const char *p, size_t n, bool direct)
 {
 	size_t done = 0;
 
 	while (done < n) {
 		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-		int ready = poll(&pfd, 1, wait_ms);
+		int ready = poll(&pfd, 1, SLICE_MS);
 		ssize_t w;
 
-		if (ready == -1 && errno == EINTR)
-			continue;
-		if (ready == 0)
+		if (ready == 0 && is_over(direct))
 			return done;
+		if (ready == 0 || (ready == -1 && errno == EINTR))
+			continue;
 		w = write_quiet(fd, p + done, n - done);
 		if (w == -1 && errno == EAGAIN) {
-			/* Some terminals are called writable and are not: no spinning on them. */
-			if (wait_ms >= 0)
+			if (is_over(direct))
 				return done;
+			/* Some terminals are called writable and are not: no spinning on them. */
 			poll(NULL, 0, 10);
 			continue;
 		}
@@ -173,28 +183,27 @@ static void count_dropped(uint64_t lines)
 	atomic_fetch_add_explicit(&dropped, lines, memory_order_relaxed);
 }
 
-/* Cancellation is possible in here alone, where no lock is held and nothing is owned. */
 static bool write_batch(const char *batch, size_t len, bool *torn)
 {
 	static const char line_end = '\n';
 	int fd = logger.options.fd;
 	size_t done = 0;
-	int ignored;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &ignored);
 	/* The rest of a torn line is lost; the next one starts a line of its own. */
-	if (!*torn || write_all(fd, &line_end, 1, -1) == 1) {
+	if (!*torn || write_all(fd, &line_end, 1, false) == 1) {
 		*torn = false;
-		done = write_all(fd, batch, len, -1);
+		done = write_all(fd, batch, len, false);
 	}
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
 	if (done > 0 && done < len)
 		*torn = batch[done - 1] != '\n';
 	return done == len;
 }
 
-/* One round: a notice or a batch is written. Under the lock, which is left while it is written. */
-static void write_round(bool *torn, bool *refused)
+/*
+ * One round: a notice or a batch is written. Under the lock, which is left while it is written.
+ * Returns false when np_log_stop went on without this writer.
+ */
+static bool write_round(unsigned generation, bool *torn, bool *refused)
 {
 	char batch[BATCH_MAX];
 	uint64_t told = *refused ? 0 : logger.unsaid;
@@ -205,6 +214,8 @@ static void write_round(bool *torn, bool *refused)
 	pthread_mutex_unlock(&logger.lock);
 	ok = write_batch(batch, len, torn);
 	pthread_mutex_lock(&logger.lock);
+	if (logger.generation != generation)
+		return false;
 	/* A notice that was refused waits for a line that was not: a full disk makes nothing spin.
 	 */
 	*refused = !ok;
@@ -215,26 +226,29 @@ static void write_round(bool *torn, bool *refused)
 		count_dropped(logger.in_hand);
 	}
 	logger.in_hand = 0;
+	return !atomic_load_explicit(&give_up, memory_order_relaxed);
 }
 
 static void *writer_main(void *arg)
 {
-	bool torn = false, refused = false;
-	int ignored;
+	bool torn = false, refused = false, on = true;
+	unsigned generation;
 
 	(void)arg;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
 	pthread_mutex_lock(&logger.lock);
-	for (;;) {
+	generation = logger.generation;
+	while (on) {
 		if (logger.count > 0 || (logger.say_now && !refused))
-			write_round(&torn, &refused);
+			on = write_round(generation, &torn, &refused);
 		else if (logger.state == LOG_RUNNING)
 			pthread_cond_wait(&logger.filled, &logger.lock);
 		else
-			break;
+			on = false;
 	}
-	logger.state = LOG_STOPPED;
-	pthread_cond_signal(&logger.ended);
+	if (logger.generation == generation) {
+		logger.state = LOG_STOPPED;
+		pthread_cond_signal(&logger.ended);
+	}
 	pthread_mutex_unlock(&logger.lock);
 	return NULL;
 }
@@ -275,7 +289,7 @@ void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_
 	} else {
 		pthread_mutex_unlock(&logger.lock);
 		np_free(l);
-		if (write_all(logger.options.fd, text, len, DIRECT_WAIT_MS) != len)
+		if (write_all(logger.options.fd, text, len, true) != len)
 			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 	}
 	errno = saved;
@@ -309,6 +323,7 @@ enum np_err np_log_start(const struct np_log_options *o)
 	logger.first = logger.count = logger.in_hand = 0;
 	logger.unsaid = 0;
 	logger.say_now = false;
+	atomic_store_explicit(&give_up, false, memory_order_relaxed);
 	logger.state = LOG_RUNNING;
 	/* The process's signals are for its loops. */
 	sigfillset(&all);
@@ -325,29 +340,32 @@ enum np_err np_log_start(const struct np_log_options *o)
 	return NP_OK;
 }
 
-static struct timespec in_ms(int64_t ms)
+/* True when the writer came to its end within @ms. Under the lock. */
+static bool wait_for_writer(int64_t ms)
 {
 	struct np_mono t = np_mono_add_ms(np_mono_now(), ms);
-
-	return (struct timespec){.tv_sec = t.us / 1000000, .tv_nsec = t.us % 1000000 * 1000};
-}
-
-/* True when the writer came to its end by itself. */
-static bool wait_for_writer(void)
-{
-	struct timespec until = in_ms(STOP_WAIT_MS);
+	struct timespec until = {.tv_sec = t.us / 1000000, .tv_nsec = t.us % 1000000 * 1000};
 
 	while (logger.state != LOG_STOPPED) {
 		if (pthread_cond_clockwait(&logger.ended, &logger.lock, CLOCK_MONOTONIC, &until) !=
 		    0)
-			return logger.state == LOG_STOPPED;
+			break;
 	}
-	return true;
+	return logger.state == LOG_STOPPED;
+}
+
+static void free_ring(void)
+{
+	count_dropped(logger.count + logger.in_hand);
+	while (logger.count > 0)
+		np_free(ring_pop());
+	np_free(logger.ring);
+	logger.ring = NULL;
+	logger.in_hand = 0;
 }
 
 void np_log_stop(void)
 {
-	struct timespec until;
 	bool ended;
 
 	pthread_mutex_lock(&logger.lock);
@@ -357,22 +375,19 @@ void np_log_stop(void)
 	}
 	logger.state = LOG_STOPPING;
 	pthread_cond_signal(&logger.filled);
-	ended = wait_for_writer();
-	pthread_mutex_unlock(&logger.lock);
-	if (!ended)
-		pthread_cancel(logger.thread);
-	until = in_ms(STOP_WAIT_MS);
-	/* A thread that even a cancellation does not move (a dead network disk) is left to the
-	 * exit. */
-	if (pthread_clockjoin_np(logger.thread, NULL, CLOCK_MONOTONIC, &until) != 0)
-		pthread_detach(logger.thread);
-	pthread_mutex_lock(&logger.lock);
-	count_dropped(logger.count + logger.in_hand);
-	while (logger.count > 0)
-		np_free(ring_pop());
-	np_free(logger.ring);
-	logger.ring = NULL;
-	logger.in_hand = 0;
+	ended = wait_for_writer(STOP_WAIT_MS);
+	if (!ended) {
+		atomic_store_explicit(&give_up, true, memory_order_relaxed);
+		ended = wait_for_writer(LAST_WAIT_MS);
+	}
+	/* A writer that hangs in write(2) all the same finds another generation when it comes back.
+	 */
+	logger.generation++;
+	free_ring();
 	logger.state = LOG_STOPPED;
 	pthread_mutex_unlock(&logger.lock);
+	if (ended)
+		pthread_join(logger.thread, NULL);
+	else
+		pthread_detach(logger.thread);
 }

@@ -9,7 +9,8 @@
 
 #include "base/banned.h"
 
-#define TAIL_MAX 256
+#define TAIL_MAX     256
+#define TAIL_END_MAX 4 /* a quote, a brace, a line's end */
 
 struct text {
 	char *to;
@@ -185,30 +186,42 @@ static size_t put_head(char *out, size_t max, enum np_log_level level,
 	return n > 0 && (size_t)n < max ? (size_t)n : 0;
 }
 
+static bool is_plain(const char *s)
+{
+	return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")] ==
+	       '\0';
+}
+
 /* What stands behind the text, the line's end included. */
-static size_t put_tail(char *out, size_t max, const char *instance, const struct np_log_options *o)
+static size_t put_tail(char out[TAIL_MAX], const char *instance, const struct np_log_options *o)
 {
 	static const struct {
-		const char *before, *after, *none;
+		const char *end, *before, *quote;
 	} forms[] = {
-	    [NP_LOG_TEXT] = {" instance=", "\n", "\n"},
-	    [NP_LOG_LOGFMT] = {"\" instance=\"", "\"\n", "\"\n"},
-	    [NP_LOG_JSON] = {"\",\"instance\":\"", "\"}\n", "\"}\n"},
+	    [NP_LOG_TEXT] = {"\n", " instance=", ""},
+	    [NP_LOG_LOGFMT] = {"\n", " instance=", "\""},
+	    [NP_LOG_JSON] = {"}\n", ",\"instance\":", "\""},
 	};
-	struct text t = {.to = out, .max = max - 4};
+	bool set = instance != NULL && instance[0] != '\0';
+	const char *quote = forms[o->format].quote;
+	struct text t = {.to = out, .max = TAIL_MAX};
 
-	if (instance == NULL || instance[0] == '\0') {
-		t.max = max;
-		text_put(&t, forms[o->format].none, strlen(forms[o->format].none));
-		return t.len;
+	/* The end of the message's own quotes. */
+	text_put(&t, quote, strlen(quote));
+	if (set) {
+		if (o->format == NP_LOG_LOGFMT && is_plain(instance))
+			quote = "";
+		text_put(&t, forms[o->format].before, strlen(forms[o->format].before));
+		text_put(&t, quote, strlen(quote));
+		t.max -= TAIL_END_MAX;
+		text_put_escaped(&t, instance, strlen(instance),
+				 quote[0] == '\0' ? QUOTE_NONE : QUOTE_BACKSLASH);
+		if (t.cut)
+			text_end_cut(&t);
+		t.max += TAIL_END_MAX;
+		text_put(&t, quote, strlen(quote));
 	}
-	text_put(&t, forms[o->format].before, strlen(forms[o->format].before));
-	text_put_escaped(&t, instance, strlen(instance),
-			 o->format == NP_LOG_TEXT ? QUOTE_NONE : QUOTE_BACKSLASH);
-	if (t.cut)
-		text_end_cut(&t);
-	t.max = max;
-	text_put(&t, forms[o->format].after, strlen(forms[o->format].after));
+	text_put(&t, forms[o->format].end, strlen(forms[o->format].end));
 	return t.len;
 }
 
@@ -217,7 +230,7 @@ size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options
 			  va_list ap)
 {
 	char said[NP_LOG_LINE_MAX], tail[TAIL_MAX];
-	size_t tail_len = put_tail(tail, sizeof(tail), instance, o);
+	size_t tail_len = put_tail(tail, instance, o);
 	struct text t = {.to = out, .max = NP_LOG_LINE_MAX - tail_len};
 	int n = vsnprintf(said, sizeof(said), fmt, ap);
 

@@ -27,7 +27,7 @@ static enum np_err refuse(const struct setter *s, enum np_err err)
 	char values[NP_VALUES_MAX];
 
 	np_param_values(s->row, values);
-	return np_diag_set(s->diag, err, s->row->name, "%s=%.*s: %s expected", s->row->name,
+	return np_diag_set(s->diag, err, s->row->name, "%s=%.*s: expected %s", s->row->name,
 			   SHOWN_MAX, s->value, values);
 }
 
