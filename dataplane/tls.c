@@ -188,7 +188,8 @@ static int ticket_key_cb(SSL *ssl, unsigned char name[16], unsigned char *iv,
 		return -1;
 	if (found == 2)
 		(void)SSL_set_ex_data(ssl, renew_index, &renew_index);
-	return found;
+	/* In TLS 1.3 the number of tickets alone says whether one is sent: see alpn_select_cb. */
+	return !enc && SSL_version(ssl) == TLS1_3_VERSION ? 2 : found;
 }
 
 /* -- ALPN -- */

@@ -74,8 +74,9 @@ enum np_err tls_peer_fingerprint(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN]) NP_M
 /* tls_peer_pin - SHA-256 of the peer's public key (SubjectPublicKeyInfo). Errors: NP_ENOTFOUND. */
 enum np_err tls_peer_pin(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN]) NP_MUST_CHECK;
 /*
- * tls_verify_peer - chain (trust store of @ctx) and name (DNS name or IP literal @name) of the
- * certificate the peer showed. @why (may be NULL) gets one line. Errors: NP_EINVAL.
+ * tls_verify_peer - chain (trust store of @ctx), time and name (DNS name or IP literal @name) of
+ * the certificate the peer showed. @why (may be NULL) gets one line. Blocks: the first call of the
+ * process for a context without ca reads the system's store. Errors: NP_EINVAL.
  */
 enum np_err tls_verify_peer(SSL_CTX *ctx, SSL *ssl, const char *name,
 			    struct np_diag *why) NP_MUST_CHECK;
