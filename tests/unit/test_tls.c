@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -338,6 +339,55 @@ static void tls_tickets_rotate__previous_key__taken_and_renewed(void **state)
 	assert_int_equal(tls_tickets_rotate(client), NP_ENOTFOUND);
 	SSL_SESSION_free(ticket);
 	SSL_SESSION_free(old);
+	SSL_CTX_free(server);
+	SSL_CTX_free(client);
+}
+
+struct hammer {
+	SSL_CTX *server, *client;
+	unsigned done, resumed;
+};
+
+/* On threads of its own: no assertions here. */
+static void *hammer_main(void *arg)
+{
+	struct hammer *h = arg;
+	SSL_SESSION *ticket = NULL;
+
+	for (int i = 0; i < 25; i++) {
+		struct pair p;
+
+		pair_init(&p, h->server, tls_client_new(h->client, TLS_DATA, NULL, ticket));
+		h->done += pair_shake(&p);
+		h->resumed += SSL_session_reused(p.client.ssl) != 0;
+		if (p.ticket != NULL) {
+			SSL_SESSION_free(ticket);
+			ticket = p.ticket;
+			p.ticket = NULL;
+		}
+		pair_close(&p);
+	}
+	SSL_SESSION_free(ticket);
+	return NULL;
+}
+
+static void tls__contexts_shared_by_threads__all_handshakes_succeed(void **state)
+{
+	SSL_CTX *server = server_ctx(&self_signed), *client = client_ctx(NULL);
+	struct hammer h[3] = {
+	    {server, client, 0, 0}, {server, client, 0, 0}, {server, client, 0, 0}};
+	pthread_t thread[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, hammer_main, &h[i]), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(tls_tickets_rotate(server), NP_OK);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(thread[i], NULL);
+		assert_int_equal(h[i].done, 25);
+		assert_in_range(h[i].resumed, 15, 24);
+	}
 	SSL_CTX_free(server);
 	SSL_CTX_free(client);
 }
@@ -739,6 +789,7 @@ int main(void)
 	    cmocka_unit_test(tls__control_then_many_data__one_ticket_serves_all),
 	    cmocka_unit_test(tls__data_without_ticket__gets_one),
 	    cmocka_unit_test(tls_tickets_rotate__previous_key__taken_and_renewed),
+	    cmocka_unit_test(tls__contexts_shared_by_threads__all_handshakes_succeed),
 	    cmocka_unit_test(tls__ticket_of_another_context__full_handshake),
 	    cmocka_unit_test(tls__no_alpn__handshake_succeeds_and_says_so),
 	    cmocka_unit_test(tls__other_alpn__alert),
