@@ -16,8 +16,8 @@ char *np_strndup(const char *s, size_t n) __attribute__((malloc));
 void np_free(void *p);
 
 /*
- * np_alloc_fail_after - the (@n + 1)th allocation of this thread from now on fails, once; @n < 0 = none.
- * For tests only. np_alloc_count - allocations of this thread so far.
+ * np_alloc_fail_after - the (@n + 1)th allocation of this thread from now on fails, once; @n < 0 =
+ * none. For tests only. np_alloc_count - allocations of this thread so far.
  */
 void np_alloc_fail_after(long n);
 unsigned long np_alloc_count(void);

@@ -7,10 +7,10 @@
 
 _Noreturn void np_assert_failed(const char *expr, const char *file, int line);
 
-#define NP_ASSERT(e)                                                                               \
-	do {                                                                                       \
-		if (__builtin_expect(!(e), 0))                                                     \
-			np_assert_failed(#e, __FILE__, __LINE__);                                  \
+#define NP_ASSERT(e)                                              \
+	do {                                                      \
+		if (__builtin_expect(!(e), 0))                    \
+			np_assert_failed(#e, __FILE__, __LINE__); \
 	} while (0)
 
 /* Objects that are reached through void * start with `unsigned magic`. */

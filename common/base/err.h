@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#define NP_MUST_CHECK __attribute__((warn_unused_result))
+#define NP_MUST_CHECK	     __attribute__((warn_unused_result))
 #define NP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 enum np_err {

@@ -2,8 +2,9 @@
  * log.h - lines for people and machines, through a bounded ring and a writer thread.
  *
  * A line is formatted by the caller, put into the ring and written by the writer thread: a blocked
- * terminal blocks nothing. When the ring is full lines are dropped, counted, and the count is said in
- * a WARN line as soon as there is room. Before np_log_start and after np_log_stop lines go out directly.
+ * terminal blocks nothing. When the ring is full lines are dropped, counted, and the count is said
+ * in a WARN line as soon as there is room. Before np_log_start and after np_log_stop lines go out
+ * directly.
  */
 #ifndef NP_BASE_LOG_H
 #define NP_BASE_LOG_H
@@ -14,18 +15,18 @@
 #include <stdint.h>
 
 enum np_log_level { /* ordered by severity; EVENT is the checkpoint level */
-	NP_LOG_DEBUG = 0,
-	NP_LOG_INFO,
-	NP_LOG_WARN,
-	NP_LOG_ERROR,
-	NP_LOG_EVENT, /* checkpoints: shown at every threshold but NONE */
-	NP_LOG_NONE,  /* a threshold only */
+		    NP_LOG_DEBUG = 0,
+		    NP_LOG_INFO,
+		    NP_LOG_WARN,
+		    NP_LOG_ERROR,
+		    NP_LOG_EVENT, /* checkpoints: shown at every threshold but NONE */
+		    NP_LOG_NONE,  /* a threshold only */
 };
 
 enum np_log_format { NP_LOG_TEXT = 0, NP_LOG_LOGFMT, NP_LOG_JSON };
 
-#define NP_LOG_LINE_MAX 2048	/* bytes of one line; the rest is cut and marked "..." */
-#define NP_LOG_RING_MAX 4096	/* lines waiting for the writer */
+#define NP_LOG_LINE_MAX 2048 /* bytes of one line; the rest is cut and marked "..." */
+#define NP_LOG_RING_MAX 4096 /* lines waiting for the writer */
 
 struct np_log_options {
 	int fd;
@@ -53,7 +54,7 @@ static inline bool np_log_enabled(enum np_log_level threshold, enum np_log_level
  */
 void np_log(enum np_log_level level, const char *instance, const char *fmt, ...) NP_PRINTF(3, 4);
 void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
-	NP_PRINTF(3, 0);
+    NP_PRINTF(3, 0);
 
 /* np_log_dropped - lines lost to a full ring so far. */
 uint64_t np_log_dropped(void);

@@ -18,10 +18,11 @@ enum np_err np_parse_u64(const char *s, size_t len, uint64_t min, uint64_t max,
 /*
  * np_parse_duration - Go forms: 300ms, 1.5s, 10m, 1h2m, 0. Units h m s ms us (µs) ns.
  * A bare "0" is a duration; any other number without unit, a sign, or an empty text is NP_EINVAL.
- * @out_ms is rounded to the nearest millisecond (0.4ms gives 0, an input > 0 is never an error for that).
- * Errors: NP_EINVAL, NP_ERANGE (over max_ms).
+ * @out_ms is rounded to the nearest millisecond (0.4ms gives 0, an input > 0 is never an error for
+ * that). Errors: NP_EINVAL, NP_ERANGE (over max_ms).
  */
-enum np_err np_parse_duration(const char *s, size_t len, int64_t max_ms, int64_t *out_ms) NP_MUST_CHECK;
+enum np_err np_parse_duration(const char *s, size_t len, int64_t max_ms,
+			      int64_t *out_ms) NP_MUST_CHECK;
 
 /* np_format_duration - Go form: 0s, 300ms, 1.5s, 10m0s, 1h2m0s. @out holds at least 32 bytes. */
 void np_format_duration(int64_t ms, char out[32]);

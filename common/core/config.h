@@ -30,13 +30,13 @@ struct np_config {
 	char *url; /* owned; as given */
 	char *key; /* owned; percent-decoded or derived from the port; a secret */
 	size_t key_len;
-	bool key_given;		   /* false: derived from the port, protects nothing */
-	struct np_hostport tunnel; /* or the API address */
+	bool key_given;		     /* false: derived from the port, protects nothing */
+	struct np_hostport tunnel;   /* or the API address */
 	struct np_hostport *targets; /* owned */
 	size_t ntargets;
-	char *prefix;		       /* owned; master only, "/api" by default */
-	bool given[NP_PARAM_COUNT];    /* written in the URL with a value */
-	uint64_t inert;		       /* bit per parameter: given, but without effect for this role */
+	char *prefix;		    /* owned; master only, "/api" by default */
+	bool given[NP_PARAM_COUNT]; /* written in the URL with a value */
+	uint64_t inert;		    /* bit per parameter: given, but without effect for this role */
 
 	enum np_log_level log;
 	int tls;
@@ -63,7 +63,8 @@ struct np_config {
  * Errors: NP_EINVAL, NP_ERANGE, NP_EUNSUPPORTED ('not available in this version'), NP_ENOMEM;
  * @diag names the offender, its value and what is allowed. Never mentions the key.
  */
-enum np_err np_config_parse(const char *url, struct np_config *out, struct np_diag *diag) NP_MUST_CHECK;
+enum np_err np_config_parse(const char *url, struct np_config *out,
+			    struct np_diag *diag) NP_MUST_CHECK;
 void np_config_release(struct np_config *c); /* wipes the key */
 
 /*
@@ -73,18 +74,21 @@ void np_config_release(struct np_config *c); /* wipes the key */
 enum np_err np_config_canonical(const struct np_config *c, bool with_key,
 				struct np_buf *out) NP_MUST_CHECK;
 
-/* np_config_public_url - scheme, host, target and query without the user part; for argv and logs. */
+/* np_config_public_url - scheme, host, target and query without the user part; for argv and logs.
+ */
 enum np_err np_config_public_url(const struct np_config *c, struct np_buf *out) NP_MUST_CHECK;
 
 /*
  * np_config_warnings - calls @fn once per thing to say at WARN: a parameter of the other core, one
- * given at the end where it has no effect once the flow is known is said elsewhere, a port-derived key,
- * a short key, type=0/quic=0.
+ * given at the end where it has no effect once the flow is known is said elsewhere, a port-derived
+ * key, a short key, type=0/quic=0.
  */
-void np_config_warnings(const struct np_config *c, void (*fn)(void *arg, const char *text), void *arg);
+void np_config_warnings(const struct np_config *c, void (*fn)(void *arg, const char *text),
+			void *arg);
 
 enum np_change { NP_CHANGE_NONE = 0, NP_CHANGE_LIVE, NP_CHANGE_RESTART };
-/* np_config_diff - what it takes to go from @a to @b: nothing, taken over live, or a new listener. */
+/* np_config_diff - what it takes to go from @a to @b: nothing, taken over live, or a new listener.
+ */
 enum np_change np_config_diff(const struct np_config *a, const struct np_config *b);
 
 const char *np_role_name(enum np_role role);
@@ -94,7 +98,8 @@ const char *np_param_name(enum np_param p);
 enum np_end { NP_END_EITHER = 0, NP_END_INGRESS, NP_END_EGRESS };
 enum np_end np_param_end(enum np_param p);
 
-/* np_config_help - the parameter part of `nodepass --help`; np_config_markdown - the README table. */
+/* np_config_help - the parameter part of `nodepass --help`; np_config_markdown - the README table.
+ */
 void np_config_help(struct np_buf *out);
 void np_config_markdown(struct np_buf *out);
 

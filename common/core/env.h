@@ -30,8 +30,9 @@ struct np_env {
 };
 
 /*
- * np_env_load - every variable through @get (getenv or a test's); one that does not parse or lies out
- * of range keeps its default and is reported through @warn ("NP_X=abc: not a duration, using 5s").
+ * np_env_load - every variable through @get (getenv or a test's); one that does not parse or lies
+ * out of range keeps its default and is reported through @warn ("NP_X=abc: not a duration, using
+ * 5s").
  */
 void np_env_load(struct np_env *out, const char *(*get)(void *arg, const char *name),
 		 void (*warn)(void *arg, const char *text), void *arg);
