@@ -12,16 +12,17 @@
  *         any of them -failed/lost/reject/bye-> BACKOFF -timer-> DIALING
  *         any of them -drain-> DRAINING -stop-> STOPPED;  any of them -stop-> STOPPED
  *
- * Losing the control connection ends neither sessions nor the listener: LOST in UP closes that connection alone,
- * and sessions may run in every state after the first UP. So DRAIN leads to DRAINING from everywhere, and the
- * caller says STOP when the last session has ended (at once when there is none).
+ * Losing the control connection ends neither sessions nor the listener: LOST in UP closes that
+ * connection alone, and sessions may run in every state after the first UP. So DRAIN leads to
+ * DRAINING from everywhere, and the caller says STOP when the last session has ended (at once when
+ * there is none).
  */
 enum np_client_state {
 	NP_CLIENT_IDLE = 0,
-	NP_CLIENT_DIALING,   /* resolving, connecting, TLS */
-	NP_CLIENT_HELLO,     /* waiting for Hello */
-	NP_CLIENT_DERIVING,  /* K on a helper thread */
-	NP_CLIENT_AUTH,	     /* Auth sent, waiting for Welcome or Reject */
+	NP_CLIENT_DIALING,  /* resolving, connecting, TLS */
+	NP_CLIENT_HELLO,    /* waiting for Hello */
+	NP_CLIENT_DERIVING, /* K on a helper thread */
+	NP_CLIENT_AUTH,	    /* Auth sent, waiting for Welcome or Reject */
 	NP_CLIENT_UP,
 	NP_CLIENT_BACKOFF,
 	NP_CLIENT_DRAINING,
@@ -44,22 +45,23 @@ enum np_client_event {
 	NP_CLIENT_EVENTS
 };
 /*
- * Actions are done in the order of their bits; one on a connection that is gone does nothing. Leaving BACKOFF
- * cancels its timer, leaving DERIVING the interest in its result: a late DERIVED is no error and changes nothing.
+ * Actions are done in the order of their bits; one on a connection that is gone does nothing.
+ * Leaving BACKOFF cancels its timer, leaving DERIVING the interest in its result: a late DERIVED is
+ * no error and changes nothing.
  */
 enum np_client_action {
 	NP_CLIENT_DO_DIAL = 1 << 0,
 	NP_CLIENT_DO_DERIVE = 1 << 1,
 	NP_CLIENT_DO_SEND_AUTH = 1 << 2,
-	NP_CLIENT_DO_UP = 1 << 3,	   /* a new session: fill the pool, open the listener */
+	NP_CLIENT_DO_UP = 1 << 3, /* a new session: fill the pool, open the listener */
 	NP_CLIENT_DO_SEND_DRAIN = 1 << 4,
 	NP_CLIENT_DO_SEND_BYE = 1 << 5,
 	NP_CLIENT_DO_END_SESSION = 1 << 6, /* close idle channels; busy ones finish their turn */
 	NP_CLIENT_DO_CLOSE = 1 << 7,	   /* close the control connection, or give up making one */
 	NP_CLIENT_DO_BACKOFF = 1 << 8,	   /* start the back-off timer */
 	/*
-	 * A bug or a peer's violation: logged, no change. Who fed a peer's frame closes the connection and says
-	 * FAILED (before UP) or LOST.
+	 * A bug or a peer's violation: logged, no change. Who fed a peer's frame closes the
+	 * connection and says FAILED (before UP) or LOST.
 	 */
 	NP_CLIENT_ILLEGAL = 1 << 9,
 };
@@ -80,7 +82,7 @@ enum np_peer_action {
 	NP_PEER_DO_TIMER = 1 << 0,	/* 3 report intervals; leaving LOST cancels it */
 	NP_PEER_DO_CLOSE_IDLE = 1 << 1, /* busy channels finish their turn */
 	NP_PEER_DO_REFUSE_PREAMBLES = 1 << 2,
-	NP_PEER_ILLEGAL = 1 << 3, /* a bug; no change */
+	NP_PEER_ILLEGAL = 1 << 3,	   /* a bug; no change */
 	NP_PEER_DO_CLOSE_CONTROL = 1 << 4, /* with Bye where the peer can still read it */
 };
 /* np_peer_fsm - one event; *state is the new state afterwards. Returns action bits. */

@@ -1,6 +1,7 @@
 /*
  * tunnel_msg.h - frames of the control channel: protobuf bytes <-> own structs without heap.
- * The only user of the generated tunnel types is tunnel_msg.c. Bounds: docs/PROTOCOL.md, tunnel_check.c.
+ * The only user of the generated tunnel types is tunnel_msg.c. Bounds: docs/PROTOCOL.md,
+ * tunnel_check.c.
  */
 #ifndef NP_WIRE_TUNNEL_MSG_H
 #define NP_WIRE_TUNNEL_MSG_H
@@ -8,14 +9,14 @@
 #include "base/buf.h"
 #include "core/proof.h"
 
-#define NP_MSG_MAX 65536	  /* one frame without its 4-byte length */
-#define NP_MSG_MAX_UNAUTH 1024	  /* before authentication */
-#define NP_MSG_VERSION 2
-#define NP_MSG_TEXT_MAX 200
-#define NP_MSG_LABEL_MAX 64
+#define NP_MSG_MAX		65536 /* one frame without its 4-byte length */
+#define NP_MSG_MAX_UNAUTH	1024  /* before authentication */
+#define NP_MSG_VERSION		2
+#define NP_MSG_TEXT_MAX		200
+#define NP_MSG_LABEL_MAX	64
 #define NP_MSG_FINGERPRINTS_MAX 4
-#define NP_BOOT_ID_LEN 16
-#define NP_INSTANCE_ID_LEN 16
+#define NP_BOOT_ID_LEN		16
+#define NP_INSTANCE_ID_LEN	16
 
 enum np_msg_kind {
 	NP_MSG_HELLO = 1,
@@ -32,7 +33,10 @@ enum np_msg_kind {
 	NP_MSG_DRAIN,
 	NP_MSG_BYE,
 };
-enum np_flow { NP_FLOW_REVERSE = 1, NP_FLOW_FORWARD = 2 }; /* as the server's mode: 1 server receives, 2 server sends */
+enum np_flow {
+	NP_FLOW_REVERSE = 1,
+	NP_FLOW_FORWARD = 2
+};		 /* as the server's mode: 1 server receives, 2 server sends */
 enum np_reject { /* hints; see tbl/rejects.def */
 #define NP_REJECT(name, value, text) NP_REJECT_##name = (value),
 #include "tbl/rejects.def"
@@ -108,7 +112,7 @@ struct np_msg {
 		struct np_msg_proof proof;
 		struct np_msg_welcome welcome;
 		struct np_msg_reject reject;
-		struct np_msg_ping ping; /* PING and PONG */
+		struct np_msg_ping ping;   /* PING and PONG */
 		struct np_msg_count count; /* POOL_DEMAND and POOL_TARGET */
 		struct np_msg_update update;
 		struct np_msg_fingerprints certificate;
@@ -118,16 +122,18 @@ struct np_msg {
 };
 
 /*
- * np_msg_pack - appends a 4-byte big-endian length and the frame. The same bounds hold as for np_msg_unpack.
- * Errors: NP_EINVAL (@out untouched), NP_ENOMEM, NP_ELIMIT (buffer full): these two stay in @out as sticky error.
+ * np_msg_pack - appends a 4-byte big-endian length and the frame. The same bounds hold as for
+ * np_msg_unpack. Errors: NP_EINVAL (@out untouched), NP_ENOMEM, NP_ELIMIT (buffer full): these two
+ * stay in @out as sticky error.
  */
 enum np_err np_msg_pack(const struct np_msg *m, struct np_buf *out) NP_MUST_CHECK;
 /*
- * np_msg_unpack - one frame without its length. Strings are UTF-8 without NUL, lengths in bounds, fixed-size
- * fields exact. The allocator under protobuf-c is capped. Unknown fields are ignored; no, more than one or an
- * unknown kind, anything out of bounds: NP_EPROTO. Over the allocation cap: NP_ELIMIT. Without memory: NP_ENOMEM.
- * Reasons this release does not know (up to 65 535) are accepted, np_reject_text calls them unknown. On success
- * *out is zero behind what is set, padding included. @out is untouched on error.
+ * np_msg_unpack - one frame without its length. Strings are UTF-8 without NUL, lengths in bounds,
+ * fixed-size fields exact. The allocator under protobuf-c is capped. Unknown fields are ignored;
+ * no, more than one or an unknown kind, anything out of bounds: NP_EPROTO. Over the allocation cap:
+ * NP_ELIMIT. Without memory: NP_ENOMEM. Reasons this release does not know (up to 65 535) are
+ * accepted, np_reject_text calls them unknown. On success *out is zero behind what is set, padding
+ * included. @out is untouched on error.
  */
 enum np_err np_msg_unpack(const uint8_t *p, size_t len, struct np_msg *out) NP_MUST_CHECK;
 const char *np_msg_name(enum np_msg_kind kind);
