@@ -28,7 +28,8 @@ def run(*argv, timeout=60, status=0, **kw):
     """Runs a client; fails with what it wrote when its exit status is another than @status (None: any)."""
     argv = [which(str(argv[0])) or argv[0], *map(str, argv[1:])]
     r = subprocess.run(argv, capture_output=True, timeout=timeout * SLACK, **kw)
-    assert status in (None, r.returncode), f"{' '.join(argv)[:200]}: {r.returncode}: {r.stderr[-400:]} {r.stdout[-400:]}"
+    said = f"{' '.join(argv)[:200]}: {r.returncode}: {r.stderr[-400:]} {r.stdout[-400:]}"
+    assert status in (None, r.returncode), said
     return r
 
 
@@ -142,8 +143,8 @@ def iperf3(via, seconds, *options, tries=5):
             break
         time.sleep(0.5)  # its own single-client limit, nothing of ours
     assert "error" not in j, j["error"]
-    sums = [v for k, v in j["end"].items() if k.startswith("sum") and isinstance(v, dict) and not v.get("sender", False)]
-    sums = sums or [v for k, v in j["end"].items() if k.startswith("sum") and isinstance(v, dict)]
+    end = {k: v for k, v in j["end"].items() if k.startswith("sum") and isinstance(v, dict)}
+    sums = [v for k, v in end.items() if k.startswith("sum_received")] or [end["sum"]]
     lost = [v["lost_percent"] for v in sums if "lost_percent" in v]
     return {"mbit_s": [v["bits_per_second"] / 1e6 for v in sums], "lost_percent": max(lost) if lost else None}
 
@@ -160,6 +161,6 @@ def curl_digest(via, name, folder, timeout=600):
 
 def dig(via, names, tcp=False, tries=3):
     """Answers, one per name, in order."""
-    r = run("dig", f"@{via[0]}", "-p", via[1], f"+tries={tries}", "+time=2", "+short", "+tcp" if tcp else "+notcp", *names,
-            timeout=60)
+    how = ["+tcp" if tcp else "+notcp", f"+tries={tries}", "+time=2", "+short"]
+    r = run("dig", f"@{via[0]}", "-p", via[1], *how, *names, timeout=60)
     return r.stdout.decode().split()

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from np_net import (SLACK, EchoFarm, FaultProxy, MuteTarget, TcpTarget, UdpTarget, dial, established,
-                    free_port, is_listening, served, text_of, wait_for)
+                    free_port, is_listening, text_of, wait_for)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("NODEPASS_BIN", os.path.join(ROOT, "build", "bin"))
@@ -471,6 +471,7 @@ def json_lines(node):
 # ------------------------------------------------------------------ parameters of tests
 
 FLOWS = ("reverse", "forward", "single")
+DUAL = ("reverse", "forward")
 
 
 def over(flows=FLOWS, tls=(0,), sanitize=()):
@@ -485,7 +486,3 @@ def over(flows=FLOWS, tls=(0,), sanitize=()):
             marks = [pytest.mark.sanitize] if name in sanitize else []
             rows.append(pytest.param(flow, mode, id=name, marks=marks))
     return pytest.mark.parametrize("flow,tls", rows)
-
-
-DUAL = ("reverse", "forward")
-__all__ = [n for n in dir() if not n.startswith("_")] + ["served"]

@@ -39,9 +39,10 @@ def test_curl__large_file_and_1000_keep_alive_requests_of_nginx(bench, flow, tls
     t = link_to(bench, flow, tls, np_apps.nginx(bench.folder, bench.addr(9), root))
     assert np_apps.curl_digest(t.visit, "big", bench.folder) == np_apps.file_digest(big)
     url = f"http://{t.visit[0]}:{t.visit[1]}/small?[1-1000]"
-    rows = np_apps.run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\n", url).stdout.split(b"\n")
-    assert [r.split()[0] for r in rows[:-1]] == [b"200"] * 1000
-    assert sum(int(r.split()[1]) for r in rows[:-1]) == 1, "keep-alive was broken"
+    form = "%{http_code} %{num_connects}\n"
+    rows = np_apps.run("curl", "-sS", "-o", "/dev/null", "-w", form, url).stdout.splitlines()
+    assert [r.split()[0] for r in rows] == [b"200"] * 1000
+    assert sum(int(r.split()[1]) for r in rows) == 1, "keep-alive was broken"
 
 
 @need("nginx", "wrk")

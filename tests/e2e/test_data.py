@@ -1,11 +1,11 @@
 """TCP sessions: every byte once, in order, on the right session; ends and resets travel as what they are."""
 import random
 import socket
-import struct
 import threading
 
 import pytest
 
+from np_churn import churn_target, churn_visit
 from np_harness import over
 from np_net import (abort, ask, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token,
                     wait_for)
@@ -240,105 +240,11 @@ def test_slow_reader__sender_is_held_back__memory_is_bounded(bench, flow, tls):
 
 # ------------------------------------------------------------------ never a byte of another turn
 
-HEAD = struct.Struct(">4sQ")
-KINDS = ("whole",) * 6 + ("half", "half", "target_half", "target_half", "visitor_reset", "visitor_quits",
-                          "target_reset", "target_quits", "mute")
-CLEAN = ("whole", "half", "target_half")
-
-
-class Plan:
-    """What session @n does: a function of the seed and the number, known to both of its ends."""
-
-    def __init__(self, seed, n):
-        r = random.Random(f"{seed}/{n}")
-        size = lambda: r.choice((0, 1, 40, 700, 5000, 20_000, 120_000)) + r.randrange(50)
-        self.kind, self.number = r.choice(KINDS), n
-        self.up = HEAD.pack(b"TURN", n) + token(f"{seed}/{n}/up", size())
-        self.down = token(f"{seed}/{n}/down", size())
-        self.cut = r.random()
-
-
-def churn_target(seed, faults):
-    def script(s):
-        head = b""
-        try:
-            head = read_n(s, HEAD.size)
-        except (EOFError, ConnectionResetError):
-            return  # mute, or reset at once
-        magic, n = HEAD.unpack(head)
-        if magic != b"TURN":
-            faults.append(f"the target got a foreign start {head!r}")
-            return
-        p = Plan(seed, n)
-        if p.kind == "target_quits":
-            s.sendall(p.down[:int(len(p.down) * p.cut)])
-            return  # unread input: the kernel resets
-        if p.kind == "target_reset":
-            s.sendall(p.down[:int(len(p.down) * p.cut)])
-            abort(s)
-            return
-        if p.kind == "target_half":
-            s.sendall(p.down)
-            s.shutdown(socket.SHUT_WR)
-        got = head
-        try:
-            want = len(p.up) if p.kind == "whole" else 1 << 30
-            while len(got) < want:
-                data = s.recv(1 << 16)
-                if not data:
-                    break
-                got += data
-            clean = True
-        except ConnectionResetError:
-            clean = False
-        if not p.up.startswith(got) or (clean and p.kind in CLEAN and got != p.up):
-            faults.append(f"target of {n} ({p.kind}): {len(got)} bytes that are not its {len(p.up)}")
-        if not clean and p.kind in CLEAN:
-            faults.append(f"target of {n} ({p.kind}) saw a reset")
-        if clean and p.kind == "visitor_reset":
-            faults.append(f"target of {n} saw a clean end for a reset after {len(got)} of {len(p.up)} bytes")
-        if p.kind != "target_half":
-            s.sendall(p.down)
-    return script
-
-
-def churn_visit(seed, n, addr, faults):
-    p = Plan(seed, n)
-    s = dial(addr, 30)
-    if p.kind == "mute":
-        s.close()
-        return
-    got = b""
-    try:
-        if p.kind == "visitor_reset":
-            s.sendall(p.up[:max(HEAD.size, int(len(p.up) * p.cut))])
-            abort(s)
-            return
-        s.sendall(p.up)
-        if p.kind == "visitor_quits":
-            got = s.recv(max(1, int(len(p.down) * p.cut)))
-        else:
-            if p.kind == "half":
-                s.shutdown(socket.SHUT_WR)
-            while len(got) <= len(p.down):
-                data = s.recv(1 << 16)
-                if not data:
-                    break
-                got += data
-    except OSError as e:
-        if p.kind in CLEAN:
-            faults.append(f"visitor {n} ({p.kind}): {e!r} after {len(got)} of {len(p.down)} bytes")
-    finally:
-        s.close()
-    if not p.down.startswith(got) or (p.kind in CLEAN and got != p.down):
-        faults.append(f"visitor {n} ({p.kind}): {len(got)} bytes that are not its {len(p.down)}")
-
-
 def churn(bench, flow, tls, count, seed, **query):
     faults = []
     t = bench.link(flow, tls, target=bench.tcp_target(churn_target(seed, faults)), **query)
     res = parallel(count, lambda n: churn_visit(seed, n, t.visit, faults), workers=6)
-    assert [r for r in res if r is not None] == []
+    assert [r for r in res if r is not True and not isinstance(r, bool)] == []
     t.wait_quiet(20)
     assert faults == [], f"seed {seed}"
 
