@@ -1,8 +1,8 @@
 /*
  * worker.c - event loops, mailboxes, deferred tasks, graveyards. See worker.h.
  *
- * One loop pass: libevent runs what is ready, then this file's hook runs the tasks that were deferred
- * before the pass and empties the graveyard. An eventfd wakes a loop for mail.
+ * One loop pass: libevent runs what is ready, then this file's hook runs the tasks that were
+ * deferred before the pass and empties the graveyard. An eventfd wakes a loop for mail.
  */
 #include "worker.h"
 
@@ -27,7 +27,7 @@ struct worker_private {
 	struct event *wake_event;
 	struct event *pass_event; /* a timer of zero, pending while tasks or graves wait */
 	uint32_t pass;
-	pthread_mutex_t lock;	  /* guards the three below; the data plane's only lock */
+	pthread_mutex_t lock; /* guards the three below; the data plane's only lock */
 	struct mail *first, **last;
 	bool stop;
 	struct task *tasks;
@@ -96,7 +96,8 @@ void worker_post(struct worker *w, struct mail *m)
 		worker_wake(w);
 }
 
-/* A timer of zero runs after the next poll; event_active would run before it and starve the sockets. */
+/* A timer of zero runs after the next poll; event_active would run before it and starve the
+ * sockets. */
 static void worker_need_pass(struct worker *w)
 {
 	static const struct timeval zero;
@@ -181,8 +182,9 @@ static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * Runs the tasks that were queued before this pass; a task that defers itself again runs in the next one,
- * behind the sockets that became ready meanwhile. Graves are last: nothing on the stack holds them.
+ * Runs the tasks that were queued before this pass; a task that defers itself again runs in the
+ * next one, behind the sockets that became ready meanwhile. Graves are last: nothing on the stack
+ * holds them.
  */
 static void worker_on_pass(evutil_socket_t fd, short what, void *arg)
 {

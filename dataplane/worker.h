@@ -1,8 +1,8 @@
 /*
  * worker.h - a thread with its own event base, its mailbox, its deferred tasks and its graveyard.
  *
- * Everything that happens to an object happens on the worker it belongs to. Other threads only post mail.
- * The queue's lock is the only lock in the data plane.
+ * Everything that happens to an object happens on the worker it belongs to. Other threads only post
+ * mail. The queue's lock is the only lock in the data plane.
  */
 #ifndef NP_WORKER_H
 #define NP_WORKER_H
@@ -20,8 +20,8 @@ struct mail;
 typedef void (*mail_fn)(struct worker *w, struct mail *m);
 
 /*
- * A message between threads: first member of what travels, so posting never needs memory. Owned by the
- * receiver from worker_post on; @deliver runs on the receiver's thread and disposes of it.
+ * A message between threads: first member of what travels, so posting never needs memory. Owned by
+ * the receiver from worker_post on; @deliver runs on the receiver's thread and disposes of it.
  */
 struct mail {
 	struct mail *next;
@@ -36,21 +36,23 @@ struct task {
 	bool queued;
 };
 
-/* A dead object that callers on the stack may still hold; freed after the loop pass. First member or embedded. */
+/* A dead object that callers on the stack may still hold; freed after the loop pass. First member
+ * or embedded. */
 struct grave {
 	struct grave *next;
 	void (*release)(struct grave *g);
 };
 
 #define WORKERS_MAX 256
-/* Bytes of the scratch buffer that the running callback of a worker may use; never kept across callbacks. */
+/* Bytes of the scratch buffer that the running callback of a worker may use; never kept across
+ * callbacks. */
 #define WORKER_SCRATCH (128 * 1024)
 
 struct worker {
 	unsigned index;
 	struct event_base *base;
-	uint8_t *scratch;   /* owned; WORKER_SCRATCH bytes */
-	uint32_t random;    /* state of worker_random */
+	uint8_t *scratch;      /* owned; WORKER_SCRATCH bytes */
+	uint32_t random;       /* state of worker_random */
 	_Atomic uint32_t load; /* sessions and handshakes it carries, for the choice of a worker */
 	struct resolver *resolver; /* owned; see resolve.h */
 	struct worker_private *p;
@@ -58,7 +60,8 @@ struct worker {
 
 /* workers_start - @n threads (1..WORKERS_MAX). Thread: main, once. Errors: NP_ENOMEM, NP_ESYS. */
 enum np_err workers_start(unsigned n) NP_MUST_CHECK;
-/* workers_stop - ends all loops and joins the threads; mail still waiting is delivered first. Thread: main. */
+/* workers_stop - ends all loops and joins the threads; mail still waiting is delivered first.
+ * Thread: main. */
 void workers_stop(void);
 unsigned workers_count(void);
 struct worker *worker_at(unsigned index);

@@ -1,0 +1,74 @@
+/*
+ * client_priv.h - inside of client: its state, shared by client.c (connection) and client_fill.c
+ * (channels).
+ */
+#ifndef NP_CLIENT_PRIV_H
+#define NP_CLIENT_PRIV_H
+
+#include "client.h"
+#include "control.h"
+#include "core/backoff.h"
+#include "core/pool_fill.h"
+#include "dial.h"
+#include "offload.h"
+
+struct derive_job;
+
+struct client {
+	struct instance *inst;
+	enum np_client_state state;
+	SSL_CTX *ctx; /* owned */
+	/* the connection */
+	struct dial *dial;
+	struct stream handshake; /* TLS of the control connection, until it is one */
+	struct event handshake_ev;
+	bool handshake_added;
+	struct event *deadline; /* of everything before UP */
+	struct event *retry;
+	struct np_backoff backoff;
+	bool host_refused; /* the last dial was answered with a refusal */
+	struct control *control;
+	struct np_addr server;
+	bool verified; /* chain or pin was checked */
+	bool said_failure;
+	char last_failure[200];
+	/* the key */
+	enum np_key_kind key_kind;
+	bool has_k;
+	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN]; /* k belongs to salt */
+	uint8_t hello_salt[NP_SALT_LEN];
+	struct derive_job *job;
+	unsigned salts; /* new ones that may be taken now */
+	struct np_mono salts_at;
+	struct np_msg_welcome welcome;
+	bool has_welcome;
+	uint8_t instance_id[NP_INSTANCE_ID_LEN];
+	/* the session */
+	struct peer *peer; /* of the current one; NULL when not UP */
+	struct peer *last; /* the one before it, for the takeover; borrowed from the pool */
+	uint64_t conn_id;
+	struct np_msg_fingerprints fingerprints;
+	SSL_SESSION *ticket; /* owned; template for data channels */
+	/* the channels */
+	struct np_pool_fill fill;
+	struct event *fill_timer;
+	int64_t fill_ms;
+	uint32_t opens_seen, told_target;
+	unsigned dialing, dialing_datagram;
+	unsigned failures; /* makers in a row that the server closed early */
+	struct np_backoff make_backoff;
+	struct np_mono make_after; /* no dials before */
+	bool draining;
+};
+
+/* client_event - the machine's one door; carries out what it says. */
+void client_event(struct client *c, enum np_client_event ev);
+/* client_server_name - what the certificate must be for: sni=, else the host of the URL. */
+const char *client_server_name(const struct client *c);
+void client_fill_begin(struct client *c);
+void client_fill_end(struct client *c);
+void client_fill_run(struct client *c);
+enum np_err client_fill_init(struct client *c) NP_MUST_CHECK;
+void client_fill_release(struct client *c);
+
+#endif

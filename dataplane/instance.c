@@ -1,0 +1,682 @@
+/*
+ * instance.c - an instance from URL to listening, and its way out. What it does meanwhile is in
+ * server.c, client.c, single.c, pool.c.
+ */
+#include "instance.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "channel.h"
+#include "client.h"
+#include "listener.h"
+#include "maker.h"
+#include "report.h"
+#include "runtime.h"
+#include "server.h"
+#include "session.h"
+#include "shard.h"
+#include "single.h"
+#include "tls_files.h"
+#include "udp.h"
+#include "visitor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* -- state -- */
+
+static void set_state(struct instance *inst, enum instance_state state)
+{
+	if (inst->state == state)
+		return;
+	inst->state = state;
+	if (inst->on_state != NULL)
+		inst->on_state(inst, inst->on_state_arg);
+}
+
+void instance_failed(struct instance *inst, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(inst->error, sizeof(inst->error), fmt, ap);
+	va_end(ap);
+	INSTANCE_LOG(inst, ERROR, "%s", inst->error);
+	set_state(inst, INSTANCE_ERROR);
+}
+
+/* A parameter given at the end where it has no effect is mentioned, once. */
+static void warn_wrong_end(struct instance *inst)
+{
+	for (int i = 0; i < NP_PARAM_COUNT; i++) {
+		enum np_param p = (enum np_param)i;
+		enum np_end end = np_param_end(p);
+
+		if (!inst->cfg.given[p] || (inst->cfg.inert & (UINT64_C(1) << i)) != 0)
+			continue;
+		if (end == NP_END_INGRESS && !instance_is_ingress(inst))
+			INSTANCE_LOG(inst, WARN,
+				     "%s= has no effect here: it acts where visitors arrive",
+				     np_param_name(p));
+		else if (end == NP_END_EGRESS && !instance_is_egress(inst))
+			INSTANCE_LOG(inst, WARN,
+				     "%s= has no effect here: it acts where the target is dialled",
+				     np_param_name(p));
+	}
+}
+
+void instance_set_running(struct instance *inst)
+{
+	if (inst->state != INSTANCE_STARTING)
+		return;
+	warn_wrong_end(inst);
+	set_state(inst, INSTANCE_RUNNING);
+}
+
+bool instance_is_ingress(const struct instance *inst)
+{
+	return inst->mode == MODE_SINGLE || inst->mode == MODE_SERVER_REVERSE ||
+	       (inst->mode == MODE_CLIENT && inst->flow == NP_FLOW_FORWARD);
+}
+
+bool instance_is_egress(const struct instance *inst)
+{
+	return inst->mode == MODE_SINGLE || inst->mode == MODE_SERVER_FORWARD ||
+	       (inst->mode == MODE_CLIENT && inst->flow == NP_FLOW_REVERSE);
+}
+
+bool instance_slot_take(struct instance *inst)
+{
+	uint32_t slot = inst->cfg.slot;
+	uint32_t before = atomic_fetch_add_explicit(&inst->sessions, 1, memory_order_relaxed);
+
+	if (slot == 0 || before < slot)
+		return true;
+	atomic_fetch_sub_explicit(&inst->sessions, 1, memory_order_relaxed);
+	return false;
+}
+
+void instance_slot_give(struct instance *inst)
+{
+	atomic_fetch_sub_explicit(&inst->sessions, 1, memory_order_relaxed);
+}
+
+void instance_new_trace(struct instance *inst, uint8_t trace[NP_TRACE_LEN])
+{
+	uint64_t n = atomic_fetch_add_explicit(&inst->trace_next, 1, memory_order_relaxed);
+
+	memcpy(trace, inst->trace_base, sizeof(inst->trace_base));
+	memcpy(trace + sizeof(inst->trace_base), &n, sizeof(n));
+}
+
+uint32_t instance_pool_idle(const struct instance *inst)
+{
+	if (inst->mode == MODE_SINGLE)
+		return inst->single != NULL ? single_idle(inst->single) : 0;
+	return pool_idle_count(inst);
+}
+
+struct shard *instance_shard(struct instance *inst, struct worker *w)
+{
+	struct shard *sh = inst->shards[w->index];
+
+	if (sh == NULL && !inst->stopping) {
+		sh = shard_new(inst, w);
+		inst->shards[w->index] = sh;
+	}
+	return sh;
+}
+
+/* -- addresses to listen on -- */
+
+static void on_resolved(struct resolve_request *r, const struct resolve_answer *a)
+{
+	struct instance *inst =
+	    (struct instance *)((char *)r - offsetof(struct instance, resolving));
+
+	inst->resolved(inst, a);
+}
+
+/* Calls @fn with the addresses of @hp, now or later. "" = all addresses: one answer, the IPv6
+ * any-address. */
+static void with_addresses(struct instance *inst, const struct np_hostport *hp,
+			   void (*fn)(struct instance *inst, const struct resolve_answer *a))
+{
+	struct resolve_answer a = {.n = 1};
+	enum np_err err;
+
+	inst->resolved = fn;
+	inst->resolving_hp = hp;
+	inst->resolving.on_answer = on_resolved;
+	if (hp->host[0] == '\0') {
+		a.addr[0].in6.sin6_family = AF_INET6;
+		a.addr[0].len = sizeof(a.addr[0].in6);
+		fn(inst, &a);
+		return;
+	}
+	err = resolve(inst->home, hp->host, inst->cfg.dns_ms, &inst->resolving, &a);
+	if (err == NP_EAGAIN)
+		return;
+	if (err != NP_OK) {
+		a.n = 0;
+		snprintf(a.error, sizeof(a.error), "%s", np_err_text(err));
+	}
+	fn(inst, &a);
+}
+
+typedef int (*socket_fn)(const struct np_addr *addr, bool any);
+
+/*
+ * Sockets on all addresses that the name means, as far as this host has them. Returns their number,
+ * or -1 with errno of the address that is taken, else of the last one that could not be bound.
+ */
+static int bind_all(const struct np_hostport *hp, const struct resolve_answer *a, socket_fn make,
+		    int fds[INSTANCE_LISTENERS_MAX], struct np_addr *addrs)
+{
+	bool any = hp->host[0] == '\0';
+	int n = 0, err = EADDRNOTAVAIL;
+
+	for (size_t i = 0; i < a->n && n < INSTANCE_LISTENERS_MAX; i++) {
+		addrs[n] = a->addr[i];
+		np_addr_set_port(&addrs[n], hp->port);
+		fds[n] = make(&addrs[n], any);
+		if (fds[n] != -1) {
+			n++;
+			continue;
+		}
+		err = errno;
+		if (err == EADDRNOTAVAIL || err == EAFNOSUPPORT)
+			continue;
+		while (n > 0)
+			close(fds[--n]);
+		errno = err;
+		return -1;
+	}
+	errno = err;
+	return n > 0 ? n : -1;
+}
+
+static void close_fds(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static void on_visitor(void *arg, int fd, const struct np_addr *peer)
+{
+	visitor_accept(arg, fd, peer);
+}
+
+/* Visitors of both protocols on @hp. false: errno, *proto says which one failed; nothing is left
+ * open. */
+static bool open_visitors(struct instance *inst, const struct np_hostport *hp,
+			  const struct resolve_answer *a, const char **proto)
+{
+	int tcp[INSTANCE_LISTENERS_MAX], udp[INSTANCE_LISTENERS_MAX], nt = 0, nu = 0, saved;
+	struct np_addr addrs[INSTANCE_LISTENERS_MAX];
+	int i = 0;
+
+	*proto = "TCP";
+	if (!inst->cfg.notcp && (nt = bind_all(hp, a, listener_socket, tcp, addrs)) == -1)
+		return false;
+	*proto = "UDP";
+	if (!inst->cfg.noudp && (nu = bind_all(hp, a, udp_socket, udp, addrs)) == -1) {
+		saved = errno;
+		close_fds(tcp, nt);
+		errno = saved;
+		return false;
+	}
+	for (i = 0; i < nt; i++) {
+		if (listener_new(inst->home, tcp[i], on_visitor, inst, &inst->visitors[i]) != NP_OK)
+			goto fail;
+		tcp[i] = -1;
+	}
+	for (i = 0; i < nu; i++) {
+		if (udp_ingress_new(inst, udp[i], &addrs[i], &inst->udp[i]) != NP_OK)
+			goto fail;
+		udp[i] = -1;
+	}
+	return true;
+fail:
+	for (i = 0; i < nt; i++)
+		if (tcp[i] != -1)
+			close(tcp[i]);
+	for (i = 0; i < nu; i++)
+		if (udp[i] != -1)
+			close(udp[i]);
+	instance_close_visitors(inst);
+	errno = ENOMEM;
+	return false;
+}
+
+void instance_close_visitors(struct instance *inst)
+{
+	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
+		listener_free(inst->visitors[i]);
+		inst->visitors[i] = NULL;
+		udp_ingress_free(inst->udp[i]);
+		inst->udp[i] = NULL;
+	}
+}
+
+static const char *address_text(const struct np_hostport *hp, char *out, size_t max)
+{
+	np_hostport_format(hp, out, max);
+	return out;
+}
+
+static void listen_failed(struct instance *inst, const char *what, const struct np_hostport *hp,
+			  const char *proto)
+{
+	char text[NP_HOST_MAX + 16];
+	int err = errno;
+
+	instance_failed(inst, "%s %s: listen (%s): %s", what, address_text(hp, text, sizeof(text)),
+			proto, err == EADDRINUSE ? "address already in use" : strerror(err));
+}
+
+/* -- starting -- */
+
+static void log_mode(struct instance *inst)
+{
+	static const char *const names[] = {"undecided", "single-end forwarding",
+					    "server receives (reverse)", "server sends (forward)",
+					    "client of a server"};
+	char text[NP_HOST_MAX + 16];
+
+	INSTANCE_LOG(inst, INFO, "mode: %s, because %s", names[inst->mode], inst->mode_reason);
+	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
+		if (inst->visitors[i] == NULL && inst->udp[i] == NULL)
+			continue;
+		INSTANCE_LOG(inst, INFO, "listening for visitors on %s%s%s",
+			     address_text(inst->mode == MODE_SINGLE ? &inst->cfg.tunnel
+								    : &inst->cfg.targets[0],
+					  text, sizeof(text)),
+			     inst->cfg.notcp ? " (UDP only)" : "",
+			     inst->cfg.noudp ? " (TCP only)" : "");
+		break;
+	}
+}
+
+static void say_reason(struct instance *inst, const char *fmt, ...) NP_PRINTF(2, 3);
+static void say_reason(struct instance *inst, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(inst->mode_reason, sizeof(inst->mode_reason), fmt, ap);
+	va_end(ap);
+}
+
+/* Only these two say that the address is another machine's or another program's. */
+static bool means_other_mode(int err)
+{
+	return err == EADDRINUSE || err == EADDRNOTAVAIL;
+}
+
+static void server_with_tunnel(struct instance *inst, const struct resolve_answer *a)
+{
+	const struct np_hostport *hp = &inst->cfg.tunnel;
+	int fds[INSTANCE_LISTENERS_MAX], n;
+	struct np_addr addrs[INSTANCE_LISTENERS_MAX];
+	char text[NP_HOST_MAX + 16];
+
+	if (a->n == 0) {
+		instance_failed(inst, "tunnel address %s: %s", address_text(hp, text, sizeof(text)),
+				a->error);
+		return;
+	}
+	n = bind_all(hp, a, listener_socket, fds, addrs);
+	if (n == -1) {
+		listen_failed(inst, "tunnel address", hp, "TCP");
+		return;
+	}
+	if (server_new(inst, fds, (unsigned)n, &inst->server) != NP_OK) {
+		instance_failed(inst, "out of memory");
+		return;
+	}
+	inst->flow = inst->mode == MODE_SERVER_REVERSE ? NP_FLOW_REVERSE : NP_FLOW_FORWARD;
+	log_mode(inst);
+	INSTANCE_LOG(inst, INFO, "listening for clients on %s tls=%d auth=%s",
+		     address_text(hp, text, sizeof(text)), inst->cfg.tls,
+		     inst->auth_none ? "none" : "key");
+	if (tls_files_watch(inst->tls_files, server_announce_certificate) != NP_OK)
+		instance_failed(inst, "out of memory");
+	else
+		instance_set_running(inst);
+}
+
+static void server_decided(struct instance *inst, enum instance_mode mode)
+{
+	inst->mode = mode;
+	with_addresses(inst, &inst->cfg.tunnel, server_with_tunnel);
+}
+
+static void server_with_target(struct instance *inst, const struct resolve_answer *a)
+{
+	const struct np_hostport *hp = &inst->cfg.targets[0];
+	char text[NP_HOST_MAX + 16];
+	const char *proto = "TCP";
+
+	address_text(hp, text, sizeof(text));
+	if (a->n == 0 && inst->cfg.mode == 0) {
+		say_reason(inst, "target address %s cannot be resolved here: %s", text, a->error);
+		server_decided(inst, MODE_SERVER_FORWARD);
+		return;
+	}
+	if (a->n == 0) {
+		instance_failed(inst, "target address %s: %s", text, a->error);
+		return;
+	}
+	inst->mode = MODE_SERVER_REVERSE; /* visitors may come at once: they wait for a client */
+	inst->flow = NP_FLOW_REVERSE;
+	if (open_visitors(inst, hp, a, &proto)) {
+		if (inst->cfg.mode == 0)
+			say_reason(inst, "target address %s could be bound", text);
+		server_decided(inst, MODE_SERVER_REVERSE);
+		return;
+	}
+	inst->mode = MODE_UNDECIDED;
+	if (inst->cfg.mode == 0 && means_other_mode(errno) &&
+	    (inst->cfg.notcp || strcmp(proto, "TCP") == 0)) {
+		say_reason(inst, "target address %s: %s", text, strerror(errno));
+		server_decided(inst, MODE_SERVER_FORWARD);
+		return;
+	}
+	listen_failed(inst, "target address", hp, proto);
+}
+
+static void start_server(struct instance *inst)
+{
+	const struct np_config *cfg = &inst->cfg;
+
+	if (cfg->mode == 1 && cfg->ntargets > 1) {
+		instance_failed(inst,
+				"mode=1 listens on one target address, %zu are given: name one, or "
+				"use mode=2 to dial them",
+				cfg->ntargets);
+		return;
+	}
+	if (cfg->mode == 2 || cfg->ntargets > 1) {
+		say_reason(inst, "%s",
+			   cfg->mode == 2 ? "mode=2" : "several target addresses are given");
+		server_decided(inst, MODE_SERVER_FORWARD);
+		return;
+	}
+	say_reason(inst, "mode=1");
+	with_addresses(inst, &cfg->targets[0], server_with_target);
+}
+
+static void become_client(struct instance *inst)
+{
+	inst->mode = MODE_CLIENT;
+	log_mode(inst);
+	client_start(inst->client);
+}
+
+static void client_with_tunnel(struct instance *inst, const struct resolve_answer *a)
+{
+	const struct np_hostport *hp = &inst->cfg.tunnel;
+	char text[NP_HOST_MAX + 16];
+	const char *proto = "TCP";
+
+	address_text(hp, text, sizeof(text));
+	if (a->n == 0 && inst->cfg.mode == 0) {
+		say_reason(inst, "tunnel address %s cannot be resolved here: %s", text, a->error);
+		become_client(inst);
+		return;
+	}
+	if (a->n == 0) {
+		instance_failed(inst, "tunnel address %s: %s", text, a->error);
+		return;
+	}
+	inst->mode = MODE_SINGLE;
+	if (!open_visitors(inst, hp, a, &proto)) {
+		inst->mode = MODE_UNDECIDED;
+		if (inst->cfg.mode == 0 && means_other_mode(errno) &&
+		    (inst->cfg.notcp || strcmp(proto, "TCP") == 0)) {
+			say_reason(inst, "tunnel address %s: %s", text, strerror(errno));
+			become_client(inst);
+		} else {
+			listen_failed(inst, "tunnel address", hp, proto);
+		}
+		return;
+	}
+	if (inst->cfg.mode == 0)
+		say_reason(inst, "tunnel address %s could be bound", text);
+	log_mode(inst);
+	if (single_new(inst, &inst->single) != NP_OK ||
+	    (inst->tls_files != NULL && tls_files_watch(inst->tls_files, NULL) != NP_OK))
+		instance_failed(inst, "out of memory");
+	else
+		instance_set_running(inst);
+}
+
+void instance_start(struct instance *inst)
+{
+	if (instance_shard(inst, inst->home) == NULL || pool_init(inst) != NP_OK ||
+	    report_start(inst) != NP_OK) {
+		instance_failed(inst, "out of memory");
+		return;
+	}
+	if (inst->cfg.role == NP_ROLE_SERVER) {
+		start_server(inst);
+	} else if (inst->cfg.mode == 2) {
+		say_reason(inst, "mode=2");
+		become_client(inst);
+	} else {
+		say_reason(inst, "mode=1");
+		with_addresses(inst, &inst->cfg.tunnel, client_with_tunnel);
+	}
+}
+
+static void client_with_target(struct instance *inst, const struct resolve_answer *a)
+{
+	const struct np_hostport *hp = &inst->cfg.targets[0];
+	char text[NP_HOST_MAX + 16];
+	const char *proto = "TCP";
+
+	address_text(hp, text, sizeof(text));
+	if (a->n == 0)
+		instance_failed(inst, "target address %s: %s", text, a->error);
+	else if (!open_visitors(inst, hp, a, &proto))
+		listen_failed(inst, "target address", hp, proto);
+	else
+		INSTANCE_LOG(inst, INFO, "listening for visitors on %s", text);
+}
+
+void instance_open_visitors(struct instance *inst)
+{
+	if (inst->visitors[0] == NULL && inst->udp[0] == NULL)
+		with_addresses(inst, &inst->cfg.targets[0], client_with_target);
+}
+
+/* -- making -- */
+
+static enum np_err prepare(struct instance *inst, struct np_diag *diag)
+{
+	const struct np_config *cfg = &inst->cfg;
+	enum np_err err;
+
+	if (cfg->role == NP_ROLE_SERVER) {
+		err = tls_files_new(inst, false, &inst->tls_files, diag);
+		return err != NP_OK ? err : server_prepare(inst);
+	}
+	/* tls on a client: for its visitors when it is single-end, a floor when it has a server. */
+	if (cfg->tls > 0 && cfg->mode != 2 && (cfg->tls == 1 || cfg->crt != NULL)) {
+		err = tls_files_new(inst, true, &inst->tls_files, diag);
+		if (err != NP_OK)
+			return err;
+	}
+	return cfg->mode == 1 ? NP_OK : client_new(inst, &inst->client, diag);
+}
+
+enum np_err instance_new(const char *id, struct np_config *cfg, struct worker *home,
+			 struct instance **out, struct np_diag *diag)
+{
+	struct instance *inst = np_calloc(1, sizeof(*inst));
+	uint64_t bytes_s = cfg->rate * 125000;
+	enum np_err err;
+
+	if (inst == NULL)
+		return NP_ENOMEM;
+	inst->shards = np_calloc(workers_count(), sizeof(*inst->shards));
+	if (inst->shards == NULL) {
+		np_free(inst);
+		return NP_ENOMEM;
+	}
+	inst->nshards = workers_count();
+	inst->magic = INSTANCE_MAGIC;
+	snprintf(inst->id, sizeof(inst->id), "%s", id);
+	inst->cfg = *cfg;
+	inst->home = home;
+	atomic_store(&inst->ping_us, -1);
+	atomic_store(&inst->dial_us, -1);
+	inst->auth_none =
+	    np_key_kind(cfg->key, cfg->key_len, cfg->key_given, cfg->tunnel.port) == NP_KEY_PORT;
+	np_bucket_init(&inst->rate[RATE_RX], bytes_s);
+	np_bucket_init(&inst->rate[RATE_TX], bytes_s);
+	np_balance_init(&inst->balance, (enum np_balance_mode)cfg->lbs, cfg->ntargets,
+			runtime.env.fallback_interval_ms);
+	err = np_random(inst->trace_base, sizeof(inst->trace_base));
+	if (err == NP_OK)
+		err = prepare(inst, diag);
+	if (err != NP_OK) {
+		memset(&inst->cfg, 0, sizeof(inst->cfg)); /* stays the caller's */
+		instance_discard(inst);
+		return err;
+	}
+	memset(cfg, 0, sizeof(*cfg));
+	*out = inst;
+	return NP_OK;
+}
+
+void instance_reload(struct instance *inst)
+{
+	if (inst->tls_files == NULL || inst->cfg.tls != 2) {
+		INSTANCE_LOG(inst, INFO, "reload: there are no certificate files to read");
+		return;
+	}
+	INSTANCE_LOG(inst, INFO, "reload: reading crt=%s", inst->cfg.crt);
+	tls_files_check(inst->tls_files, true);
+}
+
+/* -- ending -- */
+
+static void drain_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *inst = arg;
+	const struct timeval tv = {.tv_usec = DRAIN_CHECK_MS * 1000};
+	struct counter_sum sum;
+
+	(void)fd;
+	(void)what;
+	instance_sum(inst, &sum);
+	if (sum.tcps > 0 && np_mono_before(np_mono_now(), inst->drain_deadline)) {
+		evtimer_add(inst->drain_timer, &tv);
+		return;
+	}
+	if (sum.tcps > 0)
+		INSTANCE_LOG(inst, WARN, "drain time is over, sessions are cut: %u", sum.tcps);
+	instance_stop(inst);
+}
+
+void instance_drain(struct instance *inst, int64_t ms)
+{
+	if (inst->stopping || atomic_load(&inst->draining))
+		return;
+	INSTANCE_LOG(inst, INFO, "draining for at most %lld ms", (long long)ms);
+	atomic_store(&inst->draining, true);
+	resolve_cancel(&inst->resolving);
+	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
+		listener_free(inst->visitors[i]);
+		inst->visitors[i] = NULL;
+	}
+	pool_refuse_all(inst, NP_REASON_SHUTDOWN);
+	if (inst->server != NULL)
+		server_drain(inst->server, ms);
+	if (inst->mode == MODE_CLIENT)
+		client_drain(inst->client, ms);
+	set_state(inst, INSTANCE_DRAINING);
+	inst->drain_deadline = np_mono_add_ms(np_mono_now(), ms);
+	inst->drain_timer = evtimer_new(inst->home->base, drain_on_timer, inst);
+	if (inst->drain_timer == NULL)
+		instance_stop(inst);
+	else
+		drain_on_timer(-1, 0, inst);
+}
+
+static void release_home(struct instance *inst)
+{
+	pool_release(inst);
+	server_free(inst->server);
+	client_free(inst->client);
+	single_free(inst->single);
+	tls_files_free(inst->tls_files);
+	inst->server = NULL;
+	inst->client = NULL;
+	inst->single = NULL;
+	inst->tls_files = NULL;
+	report_stop(inst);
+	if (inst->drain_timer != NULL)
+		event_free(inst->drain_timer);
+	inst->drain_timer = NULL;
+	inst->released = true;
+}
+
+void instance_shard_stopped(struct instance *inst)
+{
+	NP_ASSERT(inst->stopping_shards > 0);
+	if (--inst->stopping_shards > 0)
+		return;
+	release_home(inst);
+	INSTANCE_LOG(inst, INFO, "stopped");
+	set_state(inst, INSTANCE_STOPPED);
+}
+
+void instance_stop(struct instance *inst)
+{
+	if (inst->stopping)
+		return;
+	inst->stopping = true;
+	resolve_cancel(&inst->resolving);
+	pool_refuse_all(inst, NP_REASON_SHUTDOWN);
+	instance_close_visitors(inst);
+	atomic_store(&inst->draining, true);
+	if (inst->mode == MODE_CLIENT)
+		client_stop(inst->client);
+	if (inst->server != NULL)
+		server_bye(inst->server);
+	/* One for this function: the last shard cannot end the instance under it. */
+	inst->stopping_shards = 1;
+	for (unsigned i = 0; i < workers_count(); i++) {
+		if (inst->shards[i] == NULL)
+			continue;
+		inst->stopping_shards++;
+		shard_stop(inst->shards[i]);
+	}
+	instance_shard_stopped(inst);
+}
+
+void instance_discard(struct instance *inst)
+{
+	release_home(inst);
+	instance_free(inst);
+}
+
+void instance_free(struct instance *inst)
+{
+	if (inst == NULL)
+		return;
+	NP_ASSERT(inst->released);
+	for (unsigned i = 0; i < inst->nshards; i++)
+		shard_free(inst->shards[i]);
+	np_free((void *)inst->shards);
+	np_config_release(&inst->cfg);
+	np_wipe(inst->k, sizeof(inst->k));
+	inst->magic = 0;
+	np_free(inst);
+}

@@ -1,0 +1,192 @@
+/*
+ * instance.h - one URL being served: its configuration, its home worker, its share on every worker.
+ *
+ * An instance belongs to its home worker: listeners, control channels, waiting visitors and the
+ * pool live there. Sessions and channels live on the worker they were given to, in the instance's
+ * shard of that worker. What several workers touch is atomic and says so.
+ */
+#ifndef NP_INSTANCE_H
+#define NP_INSTANCE_H
+
+#include "core/balance.h"
+#include "core/bucket.h"
+#include "core/config.h"
+#include "core/proof.h"
+#include "core/proxyproto.h"
+#include "counters.h"
+#include "pool.h"
+#include "resolve.h"
+#include "tls.h"
+#include "worker.h"
+
+#define INSTANCE_MAGIC	0x494e5354u
+#define SHARD_MAGIC	0x53485244u
+#define INSTANCE_ID_MAX 64
+/* Session-end lines a second and instance; the rest is counted and said in one line. */
+#define SESSION_LINES_PER_S 100
+/* How often a worker looks for deadlines of its sessions and channels. */
+#define SHARD_TICK_MS 200
+
+/* Addresses that one host name may mean when it is listened on. */
+#define INSTANCE_LISTENERS_MAX 4
+/* While draining: how often it is asked whether the last session is over. */
+#define DRAIN_CHECK_MS 20
+
+enum instance_state {
+	INSTANCE_STARTING = 0,
+	INSTANCE_RUNNING,
+	INSTANCE_DRAINING,
+	INSTANCE_STOPPED,
+	INSTANCE_ERROR,
+};
+
+enum instance_mode {
+	MODE_UNDECIDED = 0,
+	MODE_SINGLE,	     /* client mode=1 */
+	MODE_SERVER_REVERSE, /* server mode=1: the server receives visitors */
+	MODE_SERVER_FORWARD, /* server mode=2: the server dials the target */
+	MODE_CLIENT,	     /* client mode=2: the server says which flow */
+};
+
+enum { RATE_RX = 0, RATE_TX = 1 }; /* from the outer side, to the outer side */
+
+struct instance;
+struct session;
+struct channel;
+
+/* One instance's part of one worker. Owned by the instance; touched by its worker alone but for the
+ * counters. */
+struct shard {
+	unsigned magic;
+	struct instance *inst;
+	struct worker *worker;
+	struct counters counters;
+	struct session *sessions; /* list */
+	struct channel *channels; /* list */
+	struct maker *makers;	  /* list: channels being dialled */
+	struct visitor *visitors; /* list: handshaking or being sniffed here */
+	struct session_wait
+	    *throttled[2]; /* lists: directions that wait for the token bucket, in order */
+	struct event *tick, *throttle_timer;
+	struct trace *traces; /* hash: egress turns lost within a minute, oldest first */
+	struct np_mono
+	    traces_forgotten; /* records had to be dropped then: assume delivery for a minute */
+	bool stopping;
+	struct mail mail; /* stop, stopped */
+};
+
+struct instance {
+	unsigned magic;
+	char id[INSTANCE_ID_MAX + 1];
+	struct np_config cfg; /* owned; fixed while running */
+	struct worker *home;
+	enum instance_state state;
+	enum instance_mode mode;
+	enum np_flow flow; /* of a tunnel; the client learns it from Welcome */
+	char mode_reason[128];
+	char error[256];
+	void (*on_state)(struct instance *inst,
+			 void *arg); /* any state change; on the home worker */
+	void *on_state_arg;
+
+	struct listener *visitors[INSTANCE_LISTENERS_MAX]; /* owned; TCP visitors */
+	struct udp_ingress *udp[INSTANCE_LISTENERS_MAX];   /* owned; UDP visitors */
+	struct pool pool;      /* ingress of a tunnel: waiting visitors, peers */
+	struct server *server; /* owned; by mode, one of the three */
+	struct client *client;
+	struct single *single;
+	struct tls_files *tls_files; /* owned; identity and its reload, NULL = none */
+
+	struct shard *_Atomic
+	    *shards; /* owned; workers_count(), made on first need by the home worker */
+	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN]; /* server: the key's derivation; k is a secret */
+	bool auth_none;				/* the key is derived from the port */
+	unsigned nshards, stopping_shards;
+	struct np_balance balance;		  /* of targets; atomic inside */
+	struct np_bucket rate[2];		  /* atomic inside */
+	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
+	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */
+	_Atomic uint64_t trace_next;
+	uint8_t trace_base[8];
+	_Atomic int64_t ping_us; /* round trip of the control channel; -1 = none */
+	_Atomic int64_t dial_us; /* last connect to a target; -1 = none */
+	_Atomic bool draining;
+	struct event *report_timer, *second_timer, *drain_timer;
+	struct np_mono drain_deadline;
+	struct resolve_request resolving; /* of an address to listen on */
+	const struct np_hostport *resolving_hp;
+	void (*resolved)(struct instance *inst, const struct resolve_answer *a);
+	bool stopping, released;
+};
+
+#define INSTANCE_LOG(inst, level, ...)                                   \
+	do {                                                             \
+		if (np_log_enabled((inst)->cfg.log, NP_LOG_##level))     \
+			np_log(NP_LOG_##level, (inst)->id, __VA_ARGS__); \
+	} while (0)
+
+/*
+ * instance_new - from a checked configuration (taken on success). Makes or loads its certificate,
+ * so it may block: call it outside of the loops. @home: its worker. Errors: NP_ENOMEM, NP_EINVAL
+ * (files; @diag), NP_ECRYPTO.
+ */
+enum np_err instance_new(const char *id, struct np_config *cfg, struct worker *home,
+			 struct instance **out, struct np_diag *diag) NP_MUST_CHECK;
+/* instance_start - on the home worker: binds, decides the mode, begins. Outcome through on_state.
+ * Thread: home. */
+void instance_start(struct instance *inst);
+/* instance_drain - no new visitors; sessions finish until @ms are over, then STOPPED. Thread: home.
+ */
+void instance_drain(struct instance *inst, int64_t ms);
+/* instance_stop - ends everything now; STOPPED when all shards are empty. Thread: home. */
+void instance_stop(struct instance *inst);
+/* instance_discard - one that was never started. */
+void instance_discard(struct instance *inst);
+/* instance_free - a stopped one. Thread: home, or main after the workers ended. */
+void instance_free(struct instance *inst);
+/* instance_reload - re-reads certificates now. Thread: home. */
+void instance_reload(struct instance *inst);
+
+/* instance_shard - the instance's part of @w; NULL without memory. Thread: home. */
+struct shard *instance_shard(struct instance *inst, struct worker *w);
+/* instance_failed - state ERROR with a text that was logged. Thread: home. */
+void instance_failed(struct instance *inst, const char *fmt, ...) NP_PRINTF(2, 3);
+void instance_set_running(struct instance *inst);
+/* instance_is_ingress - do visitors reach this end? */
+bool instance_is_ingress(const struct instance *inst);
+/* instance_is_egress - does this end dial targets? */
+bool instance_is_egress(const struct instance *inst);
+/* instance_open_visitors - client, forward flow: listens on its target address. Outcome: a log
+ * line, or ERROR. Thread: home. */
+void instance_open_visitors(struct instance *inst);
+void instance_close_visitors(struct instance *inst);
+/* instance_slot_take - counts a session in, or false at slot=. Thread: any. instance_slot_give -
+ * counts it out. */
+bool instance_slot_take(struct instance *inst);
+void instance_slot_give(struct instance *inst);
+/* instance_new_trace - 16 bytes, unique per session. Thread: any. */
+void instance_new_trace(struct instance *inst, uint8_t trace[NP_TRACE_LEN]);
+/* instance_pool_idle - idle channels or target connections now: POOL of the checkpoint. Thread:
+ * home. */
+uint32_t instance_pool_idle(const struct instance *inst);
+/* instance_sum - @sum gets the counters of all shards added up. Thread: any. */
+struct counter_sum {
+	uint64_t total[COUNTER_COUNT];
+	uint64_t closes[NP_REASON_COUNT];
+	uint32_t tcps, udps;
+};
+void instance_sum(const struct instance *inst, struct counter_sum *sum);
+
+/* A session, flow or refused visitor is over: counted by reason, logged once. Thread: the shard's
+ * worker. */
+struct session_record {
+	bool udp;
+	enum np_reason reason;
+	const struct np_addr *visitor;
+	const char *target;
+	uint64_t rx, tx;
+	int64_t ms;
+};
+void shard_record(struct shard *sh, const struct session_record *r);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * listener.c - accept in batches, pause when the process has no descriptors or memory. See
+ * listener.h.
+ */
+#include "listener.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct listener {
+	struct worker *worker;
+	int fd; /* owned */
+	listener_fn fn;
+	void *arg;
+	struct event *event, *resume;
+	int pause_ms;
+	bool warned;
+	bool *freed; /* set when the callback frees us */
+};
+
+static int socket_listen(const struct np_addr *addr, bool v6only)
+{
+	const int on = 1, off = 0;
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int saved;
+
+	if (fd == -1)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
+	    (addr->sa.sa_family == AF_INET6 &&
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only ? &on : &off, sizeof(on)) == -1) ||
+	    bind(fd, &addr->sa, addr->len) == -1 || listen(fd, LISTENER_BACKLOG) == -1) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int listener_socket(const struct np_addr *addr, bool any)
+{
+	struct np_addr v4 = {.in = {.sin_family = AF_INET}, .len = sizeof(v4.in)};
+	int fd = socket_listen(addr, !any);
+
+	if (fd != -1 || !any || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
+		return fd;
+	np_addr_set_port(&v4, np_addr_port(addr)); /* a host without IPv6 */
+	return socket_listen(&v4, false);
+}
+
+static void listener_pause(struct listener *l, int err)
+{
+	struct timeval tv = {.tv_sec = l->pause_ms / 1000, .tv_usec = l->pause_ms % 1000 * 1000};
+
+	if (!l->warned)
+		np_log(NP_LOG_WARN, NULL, "accept pauses, new visitors wait in the backlog: %s",
+		       strerror(err));
+	l->warned = true;
+	event_del(l->event);
+	evtimer_add(l->resume, &tv);
+	l->pause_ms = l->pause_ms * 2 > 1000 ? 1000 : l->pause_ms * 2;
+}
+
+static void listener_on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(l->event, NULL);
+}
+
+static bool is_exhausted(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+}
+
+static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+	bool freed = false;
+
+	(void)what;
+	l->freed = &freed;
+	for (int i = 0; i < LISTENER_BATCH; i++) {
+		struct np_addr peer = {.len = sizeof(peer.in6)};
+		int c = accept4(fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (c == -1) {
+			if (is_exhausted(errno))
+				listener_pause(l, errno);
+			/* EAGAIN: done. Others (ECONNABORTED, …) concern one connection. */
+			break;
+		}
+		if (l->warned)
+			np_log(NP_LOG_INFO, NULL, "accept goes on");
+		l->warned = false;
+		l->pause_ms = LISTENER_PAUSE_MS;
+		l->fn(l->arg, c, &peer);
+		if (freed)
+			return;
+	}
+	l->freed = NULL;
+}
+
+enum np_err listener_new(struct worker *w, int fd, listener_fn fn, void *arg, struct listener **out)
+{
+	struct listener *l = np_calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return NP_ENOMEM;
+	*l = (struct listener){.worker = w, .fd = fd, .fn = fn, .arg = arg};
+	l->pause_ms = LISTENER_PAUSE_MS;
+	l->event = event_new(w->base, fd, EV_READ | EV_PERSIST, listener_on_accept, l);
+	l->resume = evtimer_new(w->base, listener_on_resume, l);
+	if (l->event == NULL || l->resume == NULL || event_add(l->event, NULL) != 0) {
+		l->fd = -1;
+		listener_free(l);
+		return NP_ENOMEM;
+	}
+	*out = l;
+	return NP_OK;
+}
+
+void listener_free(struct listener *l)
+{
+	if (l == NULL)
+		return;
+	if (l->freed != NULL)
+		*l->freed = true;
+	if (l->event != NULL)
+		event_free(l->event);
+	if (l->resume != NULL)
+		event_free(l->resume);
+	if (l->fd != -1)
+		close(l->fd);
+	np_free(l);
+}

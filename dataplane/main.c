@@ -1,0 +1,340 @@
+/*
+ * main.c - nodepass-dataplane: options, signals, life of the process.
+ *
+ * The URL comes through a sealed memfd (--url-fd), so that its key is never in argv; argv shows the
+ * rest. A URL in argv works too, for who starts this program by hand.
+ */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "offload.h"
+#include "registry.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define EXIT_RUN	    1 /* what failed at run time */
+#define EXIT_USAGE	    2 /* what was wrong in the command line, the URL, the files it names */
+#define WORKERS_DEFAULT_MAX 4
+#define NOFILE_LOW	    65536
+/* After SIGTERM: the drain and then this long for the ends of the shards. */
+#define STOP_GRACE_MS 2000
+
+struct runtime runtime;
+
+static int change_fd = -1;
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: nodepass-dataplane [--url-fd=N] URL\n"
+		    "Runs one tunnel; nodepass(1) starts it. See nodepass --help.\n");
+}
+
+static const char *env_get(void *arg, const char *name)
+{
+	(void)arg;
+	return getenv(name);
+}
+
+static void env_warn(void *arg, const char *text)
+{
+	(void)arg;
+	np_log(NP_LOG_WARN, NULL, "%s", text);
+}
+
+/* -- the URL -- */
+
+static char *read_fd(int fd)
+{
+	char *url = np_calloc(1, NP_URL_MAX + 2);
+	size_t len = 0;
+	ssize_t n = 1;
+
+	if (url == NULL)
+		return NULL;
+	if (lseek(fd, 0, SEEK_SET) == -1 && errno != ESPIPE)
+		n = -1;
+	while (n > 0 && len <= NP_URL_MAX) {
+		n = read(fd, url + len, NP_URL_MAX + 1 - len);
+		if (n == -1 && errno == EINTR)
+			n = 1;
+		else if (n > 0)
+			len += (size_t)n;
+	}
+	close(fd);
+	if (n == -1) {
+		np_free(url);
+		return NULL;
+	}
+	return url;
+}
+
+/* The URL as given, to be freed and wiped by the caller; NULL: said on standard error. */
+static char *url_from_args(int argc, char **argv)
+{
+	static const struct option options[] = {{"url-fd", required_argument, NULL, 'u'},
+						{"help", no_argument, NULL, 'h'},
+						{"version", no_argument, NULL, 'v'},
+						{NULL, 0, NULL, 0}};
+	long fd = -1;
+	char *end, *url;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'u':
+			fd = strtol(optarg, &end, 10);
+			if (*end != '\0' || fd < 0 || fd > 1000000) {
+				fprintf(stderr,
+					"nodepass-dataplane: --url-fd=%s: a descriptor number\n",
+					optarg);
+				return NULL;
+			}
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		case 'v':
+			printf("nodepass-dataplane %s\n", NP_VERSION);
+			exit(0);
+		default:
+			usage(stderr);
+			return NULL;
+		}
+	}
+	if (fd != -1)
+		url = read_fd((int)fd);
+	else
+		url = optind < argc ? np_strdup(argv[optind]) : NULL;
+	if (url == NULL)
+		usage(stderr);
+	return url;
+}
+
+/* -- process -- */
+
+static unsigned worker_count(void)
+{
+	cpu_set_t set;
+	int n = 1;
+
+	if (runtime.env.workers > 0)
+		return (unsigned)runtime.env.workers;
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = CPU_COUNT(&set);
+	return n > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX : (unsigned)n;
+}
+
+static void raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) == -1 || rl.rlim_max < NOFILE_LOW)
+		np_log(
+		    NP_LOG_WARN, NULL,
+		    "open files are limited to %llu, fewer than %d: raise RLIMIT_NOFILE for many "
+		    "sessions",
+		    (unsigned long long)rl.rlim_max, NOFILE_LOW);
+}
+
+static enum np_err log_begin(void)
+{
+	const char *format = getenv("NP_LOG_FORMAT"), *color = getenv("NP_LOG_COLOR");
+	struct np_log_options o = {.fd = STDOUT_FILENO, .color = true};
+	bool bad = false;
+	enum np_err err;
+
+	if (format != NULL && strcmp(format, "logfmt") == 0)
+		o.format = NP_LOG_LOGFMT;
+	else if (format != NULL && strcmp(format, "json") == 0)
+		o.format = NP_LOG_JSON;
+	else
+		bad = format != NULL && format[0] != '\0' && strcmp(format, "text") != 0;
+	if ((color != NULL && strcmp(color, "0") == 0) || getenv("NO_COLOR") != NULL)
+		o.color = false;
+	err = np_log_start(&o);
+	if (bad)
+		np_log(NP_LOG_WARN, NULL, "NP_LOG_FORMAT=%s: not text, logfmt or json, using text",
+		       format);
+	return err;
+}
+
+static void on_change(void *arg)
+{
+	const uint64_t one = 1;
+
+	(void)arg;
+	if (write(change_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
+		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
+}
+
+static void config_warning(void *arg, const char *text)
+{
+	const enum np_log_level *threshold = arg;
+
+	if (np_log_enabled(*threshold, NP_LOG_WARN))
+		np_log(NP_LOG_WARN, NULL, "%s", text);
+}
+
+/* Waits for the end of all instances. Returns the exit status. */
+static int run(struct registry *r, int sig_fd)
+{
+	struct pollfd fds[2] = {{.fd = sig_fd, .events = POLLIN},
+				{.fd = change_fd, .events = POLLIN}};
+	struct np_mono deadline = {0};
+	bool stopping = false;
+
+	for (;;) {
+		struct registry_counts counts;
+		struct signalfd_siginfo si;
+		uint64_t n;
+		int timeout = -1;
+
+		registry_counts(r, &counts);
+		if (counts.failed > 0 && !stopping) /* standalone: one instance */
+			return EXIT_RUN;
+		if (counts.stopped == counts.all)
+			return 0;
+		if (stopping) {
+			int64_t left = np_mono_diff_ms(deadline, np_mono_now());
+
+			if (left <= 0)
+				return 0;
+			timeout = (int)left;
+		}
+		if (poll(fds, 2, timeout) == -1 && errno != EINTR)
+			return EXIT_RUN;
+		if ((fds[1].revents & POLLIN) != 0 && read(change_fd, &n, sizeof(n)) == -1 &&
+		    errno != EAGAIN)
+			return EXIT_RUN;
+		if ((fds[0].revents & POLLIN) == 0 ||
+		    read(sig_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
+			continue;
+		if (si.ssi_signo == SIGHUP) {
+			registry_reload(r);
+		} else if (stopping) {
+			return 0; /* the second one ends at once */
+		} else {
+			stopping = true;
+			deadline = np_mono_add_ms(np_mono_now(),
+						  runtime.env.shutdown_timeout_ms + STOP_GRACE_MS);
+			registry_drain(r, runtime.env.shutdown_timeout_ms);
+		}
+	}
+}
+
+/* Ends what still runs: a second signal, or a failed start. */
+static void end_all(struct registry *r)
+{
+	struct np_mono deadline = np_mono_add_ms(np_mono_now(), STOP_GRACE_MS);
+	struct registry_counts counts;
+	struct pollfd p = {.fd = change_fd, .events = POLLIN};
+	uint64_t n;
+
+	registry_stop(r);
+	for (;;) {
+		int64_t left = np_mono_diff_ms(deadline, np_mono_now());
+
+		registry_counts(r, &counts);
+		if (counts.stopped == counts.all || left <= 0)
+			break;
+		if (poll(&p, 1, (int)left) == 1 && read(change_fd, &n, sizeof(n)) == -1 &&
+		    errno != EAGAIN)
+			break;
+	}
+}
+
+static int serve(struct np_config *cfg, int sig_fd)
+{
+	struct registry *r = registry_new(on_change, NULL);
+	struct registry_counts counts;
+	struct np_diag diag = {.text = "out of memory"};
+	enum np_err err = r == NULL ? NP_ENOMEM : workers_start(worker_count());
+	int status = EXIT_RUN;
+
+	if (err == NP_OK) {
+		err = registry_add(r, "", cfg, &diag);
+		if (err == NP_EINVAL || err == NP_ESYS) /* a file that the URL names */
+			status = EXIT_USAGE;
+	}
+	if (err == NP_OK) {
+		status = run(r, sig_fd);
+		end_all(r);
+	} else {
+		np_log_stop();
+		fprintf(stderr, "nodepass: %s\n", diag.text);
+	}
+	offload_stop();
+	if (r != NULL)
+		registry_counts(r, &counts);
+	if (workers_count() > 0)
+		workers_stop();
+	if (r != NULL && counts.stopped == counts.all)
+		registry_free(r);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct np_config cfg;
+	struct np_diag diag;
+	enum np_log_level threshold;
+	sigset_t set;
+	int sig_fd, status;
+	char *url = url_from_args(argc, argv);
+
+	if (url == NULL)
+		return EXIT_USAGE;
+	if (np_config_parse(url, &cfg, &diag) != NP_OK) {
+		fprintf(stderr, "nodepass: %s\n", diag.text);
+		np_free(url);
+		return EXIT_USAGE;
+	}
+	np_wipe(url, strlen(url));
+	np_free(url);
+	if (cfg.role == NP_ROLE_MASTER) {
+		fprintf(stderr, "nodepass-dataplane: master:// is not a data plane's URL\n");
+		np_config_release(&cfg);
+		return EXIT_USAGE;
+	}
+	/* Arenas beyond a few only spread memory over threads. */
+	mallopt(M_ARENA_MAX, 2);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sig_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (sig_fd == -1 || change_fd == -1 || log_begin() != NP_OK ||
+	    np_random(runtime.boot_id, sizeof(runtime.boot_id)) != NP_OK) {
+		fprintf(stderr, "nodepass: cannot start: %s\n", strerror(errno));
+		np_config_release(&cfg);
+		return EXIT_RUN;
+	}
+	threshold = cfg.log;
+	np_env_load(&runtime.env, env_get, env_warn, NULL);
+	raise_nofile();
+	np_config_warnings(&cfg, config_warning, &threshold);
+	status = serve(&cfg, sig_fd);
+	np_config_release(&cfg);
+	np_log_stop();
+	close(sig_fd);
+	close(change_fd);
+	return status;
+}

@@ -1,0 +1,303 @@
+/*
+ * newcomer.c - the first bytes, the TLS handshake and the deadlines of connections to the tunnel
+ * port.
+ */
+#include "newcomer.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "runtime.h"
+#include "tls_files.h"
+
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define TICK_MS 100
+
+static void newcomer_release(struct grave *g)
+{
+	struct newcomer *nc = (struct newcomer *)((char *)g - offsetof(struct newcomer, grave));
+
+	nc->magic = 0;
+	np_free(nc);
+}
+
+void newcomer_detach(struct newcomer *nc)
+{
+	if (nc->ev_added)
+		event_del(&nc->ev);
+	nc->ev_added = false;
+	if (nc->is_ready)
+		DL_DELETE2(nc->server->ready, nc, rprev, rnext);
+	nc->is_ready = false;
+}
+
+void newcomer_leave(struct newcomer *nc)
+{
+	if (nc->dead)
+		return;
+	nc->dead = true;
+	newcomer_detach(nc);
+	DL_DELETE(nc->server->newcomers, nc);
+	nc->server->nnewcomers--;
+	stream_close(&nc->stream, true);
+	control_close(nc->control, true);
+	nc->control = NULL;
+	worker_bury(nc->server->inst->home, &nc->grave);
+}
+
+void newcomer_close(struct newcomer *nc, const char *why, bool known)
+{
+	struct instance *inst = nc->server->inst;
+	char name[NP_ADDR_TEXT_MAX];
+
+	if (nc->dead)
+		return;
+	np_addr_format(&nc->addr, name);
+	INSTANCE_LOG(inst, DEBUG, "connection to the tunnel port closed: %s peer=%s", why, name);
+	if (!known)
+		counter_add(&instance_shard(inst, inst->home)->counters, COUNTER_STRANGERS, 1);
+	newcomer_leave(nc);
+}
+
+/* -- caps -- */
+
+static bool source_is_known(const struct server *sv, uint64_t source)
+{
+	const struct peer *p;
+
+	DL_FOREACH (sv->inst->pool.peers, p)
+		if (p->source == source && p->state == NP_PEER_LIVE)
+			return true;
+	return false;
+}
+
+/* Room for a new one: the oldest of the source that has most of them goes; half of the places are
+ * for known sources. */
+static void newcomer_evict(struct server *sv)
+{
+	struct newcomer *nc, *other, *victim = NULL;
+	unsigned most = 0, looked = 0;
+
+	DL_FOREACH (sv->newcomers, nc) {
+		unsigned n = 0;
+
+		/* The sources of the oldest few decide well enough, in bounded time. */
+		if (++looked > 16 && victim != NULL)
+			break;
+		if (source_is_known(sv, nc->source) && sv->nnewcomers <= NEWCOMERS_MAX)
+			continue;
+		DL_FOREACH (sv->newcomers, other)
+			n += other->source == nc->source;
+		if (n > most) {
+			most = n;
+			victim = nc;
+		}
+	}
+	if (victim == NULL)
+		victim = sv->newcomers;
+	newcomer_close(victim, "too many unauthenticated connections", false);
+}
+
+/* -- steps -- */
+
+static void newcomer_ready(struct newcomer *nc)
+{
+	if (nc->is_ready || nc->dead)
+		return;
+	nc->is_ready = true;
+	DL_APPEND2(nc->server->ready, nc, rprev, rnext);
+	worker_defer(nc->server->inst->home, &nc->server->task);
+}
+
+static void step_tls(struct newcomer *nc)
+{
+	char why[128];
+
+	switch (stream_handshake(&nc->stream)) {
+	case STREAM_AGAIN:
+		return;
+	case STREAM_EOF:
+	case STREAM_FAILED:
+		newcomer_close(nc, stream_handshake_error(&nc->stream, why, sizeof(why)), false);
+		return;
+	case STREAM_OK:
+		break;
+	}
+	switch (tls_alpn(nc->stream.ssl)) {
+	case TLS_NO_ALPN:
+		newcomer_close(nc, "TLS without ALPN", false);
+		break;
+	case TLS_CONTROL:
+		newcomer_detach(nc);
+		server_hello(nc);
+		break;
+	case TLS_DATA:
+		if (nc->server->inst->cfg.tls == 0) {
+			newcomer_close(nc, "TLS data channel, plain ones were announced", false);
+			break;
+		}
+		nc->nfirst = 0;
+		nc->state = NEWCOMER_PREAMBLE;
+		newcomer_ready(nc);
+		break;
+	}
+}
+
+static void begin_tls(struct newcomer *nc)
+{
+	SSL *ssl = SSL_new(tls_files_ctx(nc->server->inst->tls_files));
+	int fd = nc->stream.fd;
+
+	if (ssl == NULL || stream_init_tls(&nc->stream, fd, ssl, nc->first, nc->nfirst) != NP_OK) {
+		SSL_free(ssl);
+		newcomer_close(nc, "out of memory", false);
+		return;
+	}
+	SSL_set_accept_state(ssl);
+	nc->state = NEWCOMER_TLS;
+	step_tls(nc);
+}
+
+/* false: not complete yet, or closed */
+static bool read_first(struct newcomer *nc)
+{
+	size_t n = 0;
+
+	while (nc->nfirst < NP_PREAMBLE_LEN) {
+		switch (stream_read(&nc->stream, nc->first + nc->nfirst,
+				    NP_PREAMBLE_LEN - nc->nfirst, &n)) {
+		case STREAM_OK:
+			nc->nfirst += n;
+			if (nc->state == NEWCOMER_FIRST)
+				return true;
+			break;
+		case STREAM_AGAIN:
+			return false;
+		case STREAM_EOF:
+		case STREAM_FAILED:
+			newcomer_close(nc, "it went away", false);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void step_first(struct newcomer *nc)
+{
+	if (!read_first(nc))
+		return;
+	if (nc->first[0] == 0x16) {
+		begin_tls(nc);
+	} else if (nc->first[0] != 'N' || nc->server->inst->cfg.tls != 0) {
+		newcomer_close(nc, "it does not speak this protocol", false);
+	} else {
+		nc->state = NEWCOMER_PREAMBLE;
+		newcomer_ready(nc);
+	}
+}
+
+static void newcomer_step(struct newcomer *nc)
+{
+	switch (nc->state) {
+	case NEWCOMER_FIRST:
+		step_first(nc);
+		break;
+	case NEWCOMER_TLS:
+		step_tls(nc);
+		break;
+	case NEWCOMER_PREAMBLE:
+		if (read_first(nc))
+			server_preamble(nc);
+		break;
+	case NEWCOMER_AUTH:
+	case NEWCOMER_PROOF:
+	case NEWCOMER_REJECT:
+		break;
+	}
+}
+
+void newcomer_run_ready(struct worker *w, struct task *t)
+{
+	struct server *sv = (struct server *)((char *)t - offsetof(struct server, task));
+
+	for (int i = 0; i < HANDSHAKE_STEPS && sv->ready != NULL; i++) {
+		struct newcomer *nc = sv->ready;
+
+		DL_DELETE2(sv->ready, nc, rprev, rnext);
+		nc->is_ready = false;
+		newcomer_step(nc);
+	}
+	if (sv->ready != NULL)
+		worker_defer(w, &sv->task);
+}
+
+static void newcomer_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct newcomer *nc = arg;
+
+	(void)fd;
+	(void)what;
+	NP_CHECK_MAGIC(nc, NEWCOMER_MAGIC);
+	newcomer_ready(nc);
+}
+
+void newcomer_tick(struct server *sv)
+{
+	struct newcomer *nc, *next;
+	struct np_mono now = np_mono_now();
+	const struct timeval tv = {.tv_usec = TICK_MS * 1000};
+
+	DL_FOREACH_SAFE (sv->newcomers, nc, next) {
+		if (np_mono_before(now, nc->deadline))
+			continue;
+		if (nc->state == NEWCOMER_REJECT) {
+			struct np_msg m = {.kind = NP_MSG_REJECT,
+					   .reject = {.reason = NP_REJECT_AUTH}};
+
+			control_send(nc->control, &m);
+			control_close(nc->control, false);
+			nc->control = NULL;
+			newcomer_close(nc, "rejected", true);
+		} else {
+			newcomer_close(nc, "it did not authenticate in time", false);
+		}
+	}
+	if (sv->newcomers != NULL)
+		evtimer_add(sv->tick, &tv);
+}
+
+void newcomer_accept(void *server, int fd, const struct np_addr *addr)
+{
+	struct server *sv = server;
+	struct newcomer *nc;
+	const struct timeval tv = {.tv_usec = TICK_MS * 1000};
+
+	nc = np_calloc(1, sizeof(*nc));
+	if (nc == NULL) {
+		close(fd);
+		return;
+	}
+	nc->magic = NEWCOMER_MAGIC;
+	nc->grave.release = newcomer_release;
+	nc->server = sv;
+	nc->addr = *addr;
+	np_addr_unmap(&nc->addr);
+	nc->source = np_addr_source_key(&nc->addr);
+	nc->deadline = np_mono_add_ms(np_mono_now(), runtime.env.handshake_timeout_ms);
+	stream_init(&nc->stream, fd);
+	DL_APPEND(sv->newcomers, nc);
+	sv->nnewcomers++;
+	if (event_assign(&nc->ev, sv->inst->home->base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
+			 newcomer_on_event, nc) != 0 ||
+	    event_add(&nc->ev, NULL) != 0) {
+		newcomer_close(nc, "out of memory", false);
+		return;
+	}
+	nc->ev_added = true;
+	if (sv->nnewcomers > NEWCOMERS_MAX)
+		newcomer_evict(sv);
+	if (!evtimer_pending(sv->tick, NULL))
+		evtimer_add(sv->tick, &tv);
+}

@@ -1,0 +1,66 @@
+/*
+ * newcomer.h - inside of server: one connection to the tunnel port that has proved nothing yet.
+ */
+#ifndef NP_NEWCOMER_H
+#define NP_NEWCOMER_H
+
+#include "control.h"
+#include "listener.h"
+#include "server.h"
+
+#define NEWCOMER_MAGIC 0x4e455743u
+
+enum newcomer_state {
+	NEWCOMER_FIRST = 0, /* its first bytes tell what it speaks */
+	NEWCOMER_TLS,
+	NEWCOMER_PREAMBLE,
+	NEWCOMER_AUTH,	 /* Hello went, Auth is due */
+	NEWCOMER_PROOF,	 /* Auth came, its proof is due */
+	NEWCOMER_REJECT, /* wrong: the answer waits */
+};
+
+struct newcomer {
+	unsigned magic;
+	struct grave grave;
+	struct newcomer *prev, *next;	/* server->newcomers, oldest first */
+	struct newcomer *rprev, *rnext; /* server->ready */
+	bool is_ready, dead;
+	struct server *server;
+	enum newcomer_state state;
+	struct stream stream;
+	struct event ev;
+	bool ev_added;
+	struct np_addr addr;
+	uint64_t source;
+	struct np_mono deadline;
+	uint8_t first[NP_PREAMBLE_LEN];
+	size_t nfirst;
+	struct control *control; /* owned until it is a peer's */
+	struct np_msg_auth auth;
+};
+
+struct server {
+	struct instance *inst;
+	struct listener *listeners[INSTANCE_LISTENERS_MAX];
+	struct newcomer *newcomers, *ready;
+	unsigned nnewcomers;
+	struct task task;   /* runs the ready ones, a few a pass */
+	struct event *tick; /* deadlines; pending while there are newcomers */
+	bool draining;
+};
+
+void newcomer_accept(void *server, int fd, const struct np_addr *addr);
+/* newcomer_close - @why for the log at DEBUG; counted as a stranger unless @known. */
+void newcomer_close(struct newcomer *nc, const char *why, bool known);
+void newcomer_run_ready(struct worker *w, struct task *t);
+void newcomer_tick(struct server *sv);
+/* newcomer_detach - off the loop; its stream may be moved then. */
+void newcomer_detach(struct newcomer *nc);
+/* newcomer_leave - it became a peer or a channel. */
+void newcomer_leave(struct newcomer *nc);
+
+/* server_hello - TLS is up and ALPN says control. server_preamble - 40 bytes are in nc->first. */
+void server_hello(struct newcomer *nc);
+void server_preamble(struct newcomer *nc);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * pool.h - the ingress end of a tunnel: which idle channel serves the next visitor, and who waits.
+ *
+ * Lives on the instance's home worker. Peers (sessions with the other end) own idle channels; a
+ * visitor goes to the peer with the fewest sessions; without an idle channel visitors wait in
+ * order, at most NP_POOL_GET_TIMEOUT.
+ */
+#ifndef NP_POOL_H
+#define NP_POOL_H
+
+#include "core/addr.h"
+#include "core/tunnel_fsm.h"
+#include "reason.h"
+#include "wire/tunnel_msg.h"
+#include "worker.h"
+
+struct instance;
+struct channel;
+struct visitor;
+struct control;
+
+#define PEER_MAGIC	       0x50454552u
+#define PEER_FAILURES_MAX      5 /* opens failed in a row, then it is passed over */
+#define PEER_DATAGRAM_CHANNELS 4 /* kind 2 channels of a session */
+
+/* One session with the other end, at either end. Owned by pool->peers; freed when its last channel
+ * is gone. */
+struct peer {
+	unsigned magic;
+	struct grave grave;
+	struct peer *prev, *next; /* pool->peers */
+	struct instance *inst;
+	enum np_peer_state state;
+	bool draining;		 /* the other end sent Drain: no new sessions */
+	struct control *control; /* owned by server or client; NULL when lost */
+	char name[NP_ADDR_TEXT_MAX];
+	uint8_t session_id[NP_SESSION_ID_LEN];
+	uint8_t d[NP_EXPORTER_LEN]; /* a secret */
+	uint8_t boot_id[NP_BOOT_ID_LEN];
+	uint32_t dial_budget_ms;
+	uint64_t source;	  /* np_addr_source_key */
+	struct np_replay *replay; /* owned; server */
+
+	struct channel *channels; /* all of it, either kind */
+	struct channel *idle; /* stream channels ready for a visitor, used last first (ingress) */
+	unsigned nidle;
+	unsigned nchannels; /* of kind 1 */
+	unsigned makers;    /* being made (client) */
+	struct channel *datagram[PEER_DATAGRAM_CHANNELS];
+	unsigned ndatagram;
+	_Atomic uint32_t busy;	/* turns running; workers count */
+	_Atomic uint32_t opens; /* turns begun; workers count (egress) */
+	uint32_t assigned;	/* visitors given to its channels and not back (ingress, home) */
+	uint32_t idle_target;	/* PoolTarget of the other end; UINT32_MAX = none said */
+	unsigned failures;
+	int64_t penalty_ms;
+	struct np_mono passed_until;
+	struct event *timer; /* LOST for too long; preambles wrong */
+};
+
+struct pool {
+	struct peer *peers;
+	struct visitor *waiting; /* list in order of arrival */
+	unsigned nwaiting;
+	uint32_t rotor;
+	struct event *timer; /* the first waiting visitor's deadline */
+	struct task demand_task;
+};
+
+enum np_err pool_init(struct instance *inst) NP_MUST_CHECK;
+void pool_release(struct instance *inst);
+
+struct peer *peer_new(struct instance *inst);
+/* peer_add_channel - home's list of it; before it is adopted. */
+void peer_add_channel(struct peer *p, struct channel *ch);
+/* peer_event - the machine's one door (tunnel_fsm.h). */
+void peer_event(struct peer *p, enum np_peer_event ev);
+/* peer_maybe_free - buries an ended peer without channels. */
+void peer_maybe_free(struct peer *p);
+
+/* pool_visitor - @v (taken) gets a channel now or waits; @front: it was first before. */
+void pool_visitor(struct instance *inst, struct visitor *v, bool front);
+/* pool_cancel - @v is waiting and gives up. */
+void pool_cancel(struct instance *inst, struct visitor *v);
+/* pool_idle - @ch is ready for a visitor. pool_gone - @ch is no more. Thread: home. */
+void pool_idle(struct channel *ch);
+void pool_gone(struct channel *ch);
+/* pool_outcome - an open on @p ended: @ok STATUS 0. */
+void pool_outcome(struct peer *p, bool ok);
+/* pool_kick - something changed (peer up, channel back): serve who waits, retire the surplus. */
+void pool_kick(struct instance *inst);
+void pool_refuse_all(struct instance *inst, enum np_reason reason);
+unsigned pool_idle_count(const struct instance *inst);
+/* pool_datagram_channel - the kind 2 channel with the fewest flows of a live peer, NULL = none. */
+struct channel *pool_datagram_channel(struct instance *inst);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * report.c - checkpoint lines, session-end lines within their limit, sums over shards. See
+ * report.h.
+ */
+#include "report.h"
+
+#include "runtime.h"
+
+#include <stdio.h>
+
+void instance_sum(const struct instance *inst, struct counter_sum *sum)
+{
+	*sum = (struct counter_sum){0};
+	for (unsigned w = 0; w < workers_count(); w++) {
+		const struct shard *sh = inst->shards[w];
+
+		if (sh == NULL)
+			continue;
+		for (int i = 0; i < COUNTER_COUNT; i++)
+			sum->total[i] += counter_get(&sh->counters, (enum counter)i);
+		for (int i = 0; i < NP_REASON_COUNT; i++)
+			sum->closes[i] +=
+			    atomic_load_explicit(&sh->counters.closes[i], memory_order_relaxed);
+		sum->tcps += atomic_load_explicit(&sh->counters.tcps, memory_order_relaxed);
+		sum->udps += atomic_load_explicit(&sh->counters.udps, memory_order_relaxed);
+	}
+}
+
+/* MODE as in the URL: what is in effect, 0 while it is not known. */
+static int mode_number(const struct instance *inst)
+{
+	switch (inst->mode) {
+	case MODE_SINGLE:
+	case MODE_SERVER_REVERSE:
+		return 1;
+	case MODE_SERVER_FORWARD:
+	case MODE_CLIENT:
+		return 2;
+	case MODE_UNDECIDED:
+		break;
+	}
+	return 0;
+}
+
+static void report_checkpoint(struct instance *inst)
+{
+	int64_t us = atomic_load_explicit(
+	    inst->mode == MODE_SINGLE ? &inst->dial_us : &inst->ping_us, memory_order_relaxed);
+	struct counter_sum s;
+
+	instance_sum(inst, &s);
+	INSTANCE_LOG(
+	    inst, EVENT,
+	    "CHECK_POINT|MODE=%d|PING=%lldms|POOL=%u|TCPS=%u|UDPS=%u|TCPRX=%llu|TCPTX=%llu|"
+	    "UDPRX=%llu|UDPTX=%llu",
+	    mode_number(inst), us < 0 ? 0LL : (long long)((us + 500) / 1000),
+	    instance_pool_idle(inst), s.tcps, s.udps, (unsigned long long)s.total[COUNTER_TCP_RX],
+	    (unsigned long long)s.total[COUNTER_TCP_TX],
+	    (unsigned long long)s.total[COUNTER_UDP_RX],
+	    (unsigned long long)s.total[COUNTER_UDP_TX]);
+}
+
+static void report_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	report_checkpoint(arg);
+}
+
+static void report_on_second(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *inst = arg;
+	uint32_t more = atomic_exchange(&inst->lines_suppressed, 0);
+
+	(void)fd;
+	(void)what;
+	atomic_store(&inst->lines, 0);
+	if (more > 0)
+		INSTANCE_LOG(inst, INFO, "session ends not shown: %u more in the last second",
+			     more);
+	if (inst->pool.peers != NULL)
+		pool_kick(inst);
+}
+
+void shard_record(struct shard *sh, const struct session_record *r)
+{
+	struct instance *inst = sh->inst;
+	char visitor[NP_ADDR_TEXT_MAX];
+
+	atomic_store_explicit(
+	    &sh->counters.closes[r->reason],
+	    atomic_load_explicit(&sh->counters.closes[r->reason], memory_order_relaxed) + 1,
+	    memory_order_relaxed);
+	if (!np_log_enabled(inst->cfg.log, NP_LOG_INFO))
+		return;
+	if (atomic_fetch_add_explicit(&inst->lines, 1, memory_order_relaxed) >=
+	    SESSION_LINES_PER_S) {
+		atomic_fetch_add_explicit(&inst->lines_suppressed, 1, memory_order_relaxed);
+		return;
+	}
+	np_addr_format(r->visitor, visitor);
+	INSTANCE_LOG(inst, INFO,
+		     "session end proto=%s reason=%s rx=%llu tx=%llu ms=%lld visitor=%s target=%s",
+		     r->udp ? "udp" : "tcp", np_reason_name(r->reason), (unsigned long long)r->rx,
+		     (unsigned long long)r->tx, (long long)r->ms, visitor, r->target);
+}
+
+enum np_err report_start(struct instance *inst)
+{
+	int64_t ms = runtime.env.report_interval_ms;
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	const struct timeval second = {.tv_sec = 1};
+
+	inst->report_timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_timer, inst);
+	inst->second_timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_second, inst);
+	if (inst->report_timer == NULL || inst->second_timer == NULL ||
+	    event_add(inst->report_timer, &tv) != 0 || event_add(inst->second_timer, &second) != 0)
+		return NP_ENOMEM;
+	return NP_OK;
+}
+
+void report_stop(struct instance *inst)
+{
+	if (inst->report_timer != NULL)
+		event_free(inst->report_timer);
+	if (inst->second_timer != NULL)
+		event_free(inst->second_timer);
+	inst->report_timer = inst->second_timer = NULL;
+}

@@ -1,0 +1,105 @@
+/*
+ * session.h - one TCP session at one end of it.
+ *
+ * INGRESS: a visitor and a turn of a channel. EGRESS: a turn and a target. SINGLE: a visitor and a
+ * target. session_end is the only way out: exactly once, with a reason.
+ */
+#ifndef NP_SESSION_H
+#define NP_SESSION_H
+
+#include "channel.h"
+#include "core/halfclose.h"
+#include "core/proxyproto.h"
+#include "dial.h"
+#include "visitor.h"
+
+#define SESSION_MAGIC	   0x53455353u
+#define SESSION_TARGET_MAX 80
+
+enum session_role { SESSION_INGRESS = 0, SESSION_EGRESS, SESSION_SINGLE };
+enum session_state {
+	SESSION_DIALING = 0, /* egress, single: the target is being dialled */
+	SESSION_OPENING,     /* ingress: OPEN went, STATUS has not come */
+	SESSION_RUNNING,
+	SESSION_ENDED,
+};
+
+/* A direction that waits for the token bucket. */
+struct session_wait {
+	struct session_wait *prev, *next; /* shard->throttled */
+	struct session *session;
+	int dir; /* RATE_RX, RATE_TX */
+	bool queued;
+	bool granted; /* it is its turn: may take once before those who wait */
+};
+
+/* One socket of a session, edge-triggered. */
+struct side {
+	struct stream stream;
+	struct event ev;
+	bool readable, writable, eof, shut, added;
+};
+
+struct session {
+	unsigned magic;
+	struct grave grave;
+	struct shard *shard;
+	struct session *prev, *next; /* shard->sessions */
+	enum session_role role;
+	enum session_state state;
+	struct task task;
+	struct side outer; /* the visitor (ingress, single) or the target (egress) */
+	struct np_addr visitor, listener;
+	uint8_t trace[NP_TRACE_LEN];
+	uint8_t attempt;
+	bool delivered;	     /* a byte was written to the target */
+	bool half_close_due; /* egress: FIN came before the target was connected */
+	struct trace_query
+	    *query; /* owned by itself; an attempt 2 asks whether attempt 1 delivered */
+	char target[SESSION_TARGET_MAX];
+	uint64_t rx, tx;
+	struct np_mono start, last_active;
+	struct session_wait wait[2];
+	struct dial *dial; /* owned while DIALING */
+	/* tunnel */
+	struct channel *channel; /* borrowed; busy with this session */
+	struct np_buf kept;	 /* ingress until STATUS: what was read, for a second attempt */
+	bool data_given;	 /* a DATA byte was given to the channel's socket */
+	struct np_mono status_deadline;
+	/* single */
+	struct side inner;	  /* the target */
+	struct np_buf pending[2]; /* by enum np_dir: read and not yet written */
+	struct np_halfclose half;
+};
+
+/* session_start_single - takes @v. Thread: v->shard's worker. */
+void session_start_single(struct visitor *v);
+/* session_start_ingress - takes @v, begins a turn on @ch (idle, this worker's). */
+void session_start_ingress(struct channel *ch, struct visitor *v);
+/* session_start_egress - an OPEN came on @ch. @info: what it announced. */
+void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_proxy_info *info);
+/* session_end - the one way out. @abort: sockets are reset. The turn is the caller's business. */
+void session_end(struct session *s, enum np_reason reason, bool abort);
+/* session_abort - session_end plus RESET to the other end. */
+void session_abort(struct session *s, enum np_reason reason);
+/* session_channel_lost - its channel broke: a second attempt where that is safe, else channel_lost.
+ */
+void session_channel_lost(struct session *s);
+/* session_status - ingress: STATUS came. */
+void session_status(struct session *s, uint8_t code, const char *text, size_t len);
+/* session_half_close - the other end's FIN, all its bytes are written. */
+void session_half_close(struct session *s);
+/* session_trace_answer - egress, attempt 2: may the target be dialled, or was the first one
+ * delivered? */
+void session_trace_answer(struct session *s, bool delivered);
+void session_tick(struct session *s, struct np_mono now);
+/* session_set_state - the one door. */
+void session_set_state(struct session *s, enum session_state state);
+const char *session_state_name(enum session_state state);
+
+/* side_init, side_close - a socket of a session on the loop. */
+enum np_err side_attach(struct side *side, struct worker *w, event_callback_fn fn,
+			void *arg) NP_MUST_CHECK;
+void side_close(struct side *side, bool abort);
+
+#endif

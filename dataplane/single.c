@@ -1,0 +1,259 @@
+/*
+ * single.c - the pool of target connections of a single-end client. See single.h.
+ */
+#include "single.h"
+
+#include "base/alloc.h"
+#include "core/pool_fill.h"
+#include "dial.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* A connection that waits for a visitor, or is being made. */
+struct ready {
+	struct ready *prev, *next; /* single->idle, newest first; or single->dialing */
+	struct single *single;
+	int fd; /* owned */
+	struct event ev;
+	bool ev_added;
+	struct dial *dial;
+	size_t target;
+	struct np_addr addr;
+	struct np_mono born;
+};
+
+struct single {
+	struct instance *inst;
+	struct ready *idle, *dialing;
+	unsigned nidle, ndialing;
+	struct np_pool_fill fill;
+	struct event *timer;
+	int64_t interval_ms;
+	struct np_mono dial_after;
+};
+
+static void single_fill(struct single *s);
+
+static void ready_free(struct ready *r)
+{
+	if (r->ev_added)
+		event_del(&r->ev);
+	if (r->fd != -1)
+		close(r->fd);
+	np_free(r);
+}
+
+static void idle_remove(struct ready *r)
+{
+	DL_DELETE(r->single->idle, r);
+	r->single->nidle--;
+}
+
+/* Closed by the target? Bytes that wait are a greeting, and the visitor's. */
+static bool is_closed(int fd)
+{
+	char byte;
+	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+static void ready_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct ready *r = arg;
+	struct single *s = r->single;
+
+	(void)what;
+	if (!is_closed(fd))
+		return; /* edge-triggered: said once */
+	idle_remove(r);
+	ready_free(r);
+	single_fill(s);
+}
+
+static void on_dialed(void *arg, const struct dial_result *res)
+{
+	struct ready *r = arg;
+	struct single *s = r->single;
+
+	DL_DELETE(s->dialing, r);
+	s->ndialing--;
+	r->dial = NULL;
+	if (res->fd == -1) {
+		np_pool_fill_dial_failed(&s->fill);
+		/* Visitors dial for themselves and hear the reason; the pool tries again later. */
+		s->dial_after = np_mono_add_ms(np_mono_now(), runtime.env.max_pool_interval_ms);
+		ready_free(r);
+		return;
+	}
+	r->fd = res->fd;
+	r->target = res->target;
+	r->addr = res->addr;
+	r->born = np_mono_now();
+	atomic_store_explicit(&s->inst->dial_us, res->connect_us, memory_order_relaxed);
+	np_pool_fill_dial_ok(&s->fill, res->connect_us);
+	if (event_assign(&r->ev, s->inst->home->base, r->fd, EV_READ | EV_ET | EV_PERSIST,
+			 ready_on_event, r) != 0 ||
+	    event_add(&r->ev, NULL) != 0) {
+		ready_free(r);
+		return;
+	}
+	r->ev_added = true;
+	DL_PREPEND(s->idle, r);
+	s->nidle++;
+}
+
+static void dial_one(struct single *s)
+{
+	struct instance *inst = s->inst;
+	struct dial_options o = {
+	    .targets = inst->cfg.targets,
+	    .ntargets = inst->cfg.ntargets,
+	    .balance = &inst->balance,
+	    .source = inst->cfg.dial_auto ? NULL : &inst->cfg.dial,
+	    .dns_ms = inst->cfg.dns_ms,
+	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
+	};
+	struct ready *r = np_calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return;
+	r->single = s;
+	r->fd = -1;
+	if (dial_start(inst->home, &o, on_dialed, r, &r->dial) != NP_OK) {
+		np_free(r);
+		return;
+	}
+	DL_APPEND(s->dialing, r);
+	s->ndialing++;
+}
+
+static void drop_old(struct single *s, struct np_mono now)
+{
+	while (s->idle != NULL) {
+		struct ready *oldest = s->idle->prev;
+
+		if (np_mono_diff_ms(now, oldest->born) < SINGLE_AGE_MS - 1000)
+			break;
+		idle_remove(oldest);
+		ready_free(oldest);
+	}
+}
+
+static void single_fill(struct single *s)
+{
+	struct np_mono now = np_mono_now();
+	uint32_t busy = atomic_load_explicit(&s->inst->sessions, memory_order_relaxed), dials;
+	bool quiet;
+	struct timeval tv;
+
+	drop_old(s, now);
+	np_pool_fill_tick(&s->fill, now, busy);
+	while (s->nidle > np_pool_fill_wanted(&s->fill) && s->idle != NULL &&
+	       np_mono_diff_ms(now, s->idle->prev->born) > 2000) {
+		struct ready *oldest = s->idle->prev;
+
+		idle_remove(oldest);
+		ready_free(oldest);
+	}
+	dials = np_mono_before(now, s->dial_after)
+		    ? 0
+		    : np_pool_fill_dials(&s->fill, now, s->nidle, s->ndialing);
+	quiet = dials == 0 && s->ndialing == 0 && busy == 0;
+	while (dials-- > 0)
+		dial_one(s);
+	s->interval_ms = quiet ? s->interval_ms * 2 : runtime.env.min_pool_interval_ms;
+	if (s->interval_ms > runtime.env.max_pool_interval_ms)
+		s->interval_ms = runtime.env.max_pool_interval_ms;
+	tv = (struct timeval){.tv_sec = s->interval_ms / 1000,
+			      .tv_usec = s->interval_ms % 1000 * 1000};
+	evtimer_add(s->timer, &tv);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	single_fill(arg);
+}
+
+enum np_err single_new(struct instance *inst, struct single **out)
+{
+	const struct np_config *cfg = &inst->cfg;
+	struct np_pool_fill_limits l = {
+	    .min = cfg->notcp ? 0 : cfg->min,
+	    .max = cfg->notcp ? 0 : cfg->min,
+	    .adaptive_min = !cfg->given[NP_PARAM_MIN],
+	    .single_use = true,
+	};
+	struct single *s = np_calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NP_ENOMEM;
+	s->inst = inst;
+	s->interval_ms = runtime.env.min_pool_interval_ms;
+	s->timer = evtimer_new(inst->home->base, on_timer, s);
+	if (s->timer == NULL) {
+		np_free(s);
+		return NP_ENOMEM;
+	}
+	np_pool_fill_init(&s->fill, &l, np_mono_now());
+	*out = s;
+	if (l.max > 0) /* min=0: every visitor dials */
+		single_fill(s);
+	return NP_OK;
+}
+
+void single_take(struct instance *inst, struct visitor *v)
+{
+	struct single *s = inst->single;
+	struct np_mono now = np_mono_now();
+
+	if (s == NULL || s->fill.limits.max == 0)
+		return;
+	np_pool_fill_opened(&s->fill);
+	drop_old(s, now);
+	while (s->idle != NULL && v->target_fd == -1) {
+		struct ready *r = s->idle;
+
+		idle_remove(r);
+		if (!is_closed(r->fd)) {
+			event_del(&r->ev);
+			r->ev_added = false;
+			v->target_fd = r->fd;
+			v->target_index = r->target;
+			v->target_addr = r->addr;
+			r->fd = -1;
+		}
+		ready_free(r);
+	}
+	if (s->interval_ms > runtime.env.min_pool_interval_ms) {
+		s->interval_ms = runtime.env.min_pool_interval_ms;
+		single_fill(s);
+	}
+}
+
+unsigned single_idle(const struct single *s)
+{
+	return s->nidle;
+}
+
+void single_free(struct single *s)
+{
+	struct ready *r, *next;
+
+	if (s == NULL)
+		return;
+	event_free(s->timer);
+	DL_FOREACH_SAFE (s->idle, r, next)
+		ready_free(r);
+	DL_FOREACH_SAFE (s->dialing, r, next) {
+		dial_cancel(r->dial);
+		ready_free(r);
+	}
+	np_free(s);
+}

@@ -1,0 +1,250 @@
+/*
+ * tls_files.c - certificate of an instance and its replacement. Files are read on helper threads.
+ */
+#include "tls_files.h"
+
+#include "base/alloc.h"
+#include "offload.h"
+#include "runtime.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+struct file_times {
+	struct timespec crt, key;
+	ino_t crt_ino, key_ino;
+};
+
+/* One look at the files; travels to a helper thread and back. */
+struct files_job {
+	struct offload_job job;
+	struct tls_files *files; /* NULL: the owner is gone */
+	char *crt, *key;	 /* owned */
+	struct file_times seen;	 /* in: known times; out: new ones */
+	bool force, changed, loaded;
+	struct tls_identity identity;
+	struct np_diag diag;
+};
+
+struct tls_files {
+	struct instance *inst;
+	bool visitors;
+	SSL_CTX *ctx, *next_ctx; /* owned */
+	uint8_t fingerprint[NP_FINGERPRINT_LEN], next_fingerprint[NP_FINGERPRINT_LEN];
+	struct file_times times;
+	struct event *timer, *switch_timer;
+	struct files_job *job;
+	bool check_again;
+	void (*on_new)(struct instance *inst);
+};
+
+static void times_of(const char *crt, const char *key, struct file_times *out)
+{
+	struct stat st;
+
+	memset(out, 0, sizeof(*out));
+	if (stat(crt, &st) == 0) {
+		out->crt = st.st_mtim;
+		out->crt_ino = st.st_ino;
+	}
+	if (stat(key, &st) == 0) {
+		out->key = st.st_mtim;
+		out->key_ino = st.st_ino;
+	}
+}
+
+static enum np_err ctx_for(bool visitors, const struct tls_identity *id, SSL_CTX **out)
+{
+	return visitors ? tls_visitor_ctx(id, out) : tls_server_ctx(id, out);
+}
+
+enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files **out,
+			  struct np_diag *diag)
+{
+	const struct np_config *cfg = &inst->cfg;
+	struct tls_files *t = np_calloc(1, sizeof(*t));
+	struct tls_identity id;
+	enum np_err err;
+
+	if (t == NULL)
+		return NP_ENOMEM;
+	t->inst = inst;
+	t->visitors = visitors;
+	if (cfg->tls == 2) {
+		times_of(cfg->crt, cfg->keyfile, &t->times);
+		err = tls_identity_load(cfg->crt, cfg->keyfile, &id, diag);
+	} else {
+		err = tls_identity_make(&id);
+	}
+	if (err != NP_OK) {
+		np_free(t);
+		return err;
+	}
+	memcpy(t->fingerprint, id.fingerprint, sizeof(t->fingerprint));
+	err = ctx_for(visitors, &id, &t->ctx);
+	tls_identity_release(&id);
+	if (err != NP_OK) {
+		np_free(t);
+		return np_diag_set(diag, err, "crt", "the certificate cannot be used for TLS");
+	}
+	*out = t;
+	return NP_OK;
+}
+
+SSL_CTX *tls_files_ctx(const struct tls_files *t)
+{
+	return t != NULL ? t->ctx : NULL;
+}
+
+void tls_files_fingerprints(const struct tls_files *t, struct np_msg_fingerprints *out)
+{
+	out->n = 1;
+	memcpy(out->sha256[0], t->fingerprint, NP_FINGERPRINT_LEN);
+	if (t->next_ctx != NULL)
+		memcpy(out->sha256[out->n++], t->next_fingerprint, NP_FINGERPRINT_LEN);
+}
+
+static void on_switch(evutil_socket_t fd, short what, void *arg)
+{
+	struct tls_files *t = arg;
+
+	(void)fd;
+	(void)what;
+	SSL_CTX_free(t->ctx);
+	t->ctx = t->next_ctx;
+	t->next_ctx = NULL;
+	memcpy(t->fingerprint, t->next_fingerprint, sizeof(t->fingerprint));
+	INSTANCE_LOG(t->inst, INFO, "certificate replaced crt=%s", t->inst->cfg.crt);
+}
+
+static void take_identity(struct tls_files *t, struct files_job *j)
+{
+	const struct timeval tv = {.tv_usec = TLS_FILES_ANNOUNCE_MS * 1000};
+	SSL_CTX *ctx = NULL;
+
+	if (ctx_for(t->visitors, &j->identity, &ctx) != NP_OK) {
+		INSTANCE_LOG(t->inst, ERROR, "crt=%s cannot be used for TLS, the old one stays",
+			     j->crt);
+		return;
+	}
+	SSL_CTX_free(t->next_ctx);
+	t->next_ctx = ctx;
+	memcpy(t->next_fingerprint, j->identity.fingerprint, sizeof(t->next_fingerprint));
+	if (t->on_new != NULL)
+		t->on_new(t->inst);
+	evtimer_add(t->switch_timer, &tv);
+}
+
+static void job_free(struct files_job *j)
+{
+	if (j->loaded)
+		tls_identity_release(&j->identity);
+	np_free(j->crt);
+	np_free(j->key);
+	np_free(j);
+}
+
+static void on_job_done(struct worker *w, struct mail *m)
+{
+	struct files_job *j = (struct files_job *)m;
+	struct tls_files *t = j->files;
+
+	(void)w;
+	if (t == NULL) {
+		job_free(j);
+		return;
+	}
+	t->job = NULL;
+	if (j->changed || j->force)
+		t->times = j->seen;
+	if (j->loaded)
+		take_identity(t, j);
+	else if (j->changed || j->force)
+		INSTANCE_LOG(t->inst, ERROR, "%s, the old certificate stays", j->diag.text);
+	job_free(j);
+	if (t->check_again) {
+		t->check_again = false;
+		tls_files_check(t, true);
+	}
+}
+
+static void job_run(struct offload_job *job)
+{
+	struct files_job *j = (struct files_job *)job;
+	struct file_times now;
+
+	times_of(j->crt, j->key, &now);
+	j->changed = memcmp(&now, &j->seen, sizeof(now)) != 0;
+	j->seen = now;
+	if (!j->changed && !j->force)
+		return;
+	j->loaded = tls_identity_load(j->crt, j->key, &j->identity, &j->diag) == NP_OK;
+}
+
+void tls_files_check(struct tls_files *t, bool force)
+{
+	struct files_job *j;
+
+	if (t == NULL || t->inst->cfg.tls != 2)
+		return;
+	if (t->job != NULL) {
+		t->check_again |= force;
+		return;
+	}
+	j = np_calloc(1, sizeof(*j));
+	if (j == NULL)
+		return; /* looked at again later */
+	j->crt = np_strdup(t->inst->cfg.crt);
+	j->key = np_strdup(t->inst->cfg.keyfile);
+	j->files = t;
+	j->seen = t->times;
+	j->force = force;
+	j->job.done.deliver = on_job_done;
+	j->job.reply_to = t->inst->home;
+	j->job.run = job_run;
+	if (j->crt == NULL || j->key == NULL || offload_submit(&j->job) != NP_OK) {
+		job_free(j);
+		return;
+	}
+	t->job = j;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tls_files_check(arg, false);
+}
+
+enum np_err tls_files_watch(struct tls_files *t, void (*on_new)(struct instance *inst))
+{
+	int64_t ms = runtime.env.reload_interval_ms;
+	struct timeval tv;
+
+	if (ms > TLS_FILES_CHECK_MS)
+		ms = TLS_FILES_CHECK_MS;
+	tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	t->on_new = on_new;
+	if (t->inst->cfg.tls != 2)
+		return NP_OK;
+	t->switch_timer = evtimer_new(t->inst->home->base, on_switch, t);
+	t->timer = event_new(t->inst->home->base, -1, EV_PERSIST, on_timer, t);
+	if (t->switch_timer == NULL || t->timer == NULL || event_add(t->timer, &tv) != 0)
+		return NP_ENOMEM;
+	return NP_OK;
+}
+
+void tls_files_free(struct tls_files *t)
+{
+	if (t == NULL)
+		return;
+	if (t->job != NULL)
+		t->job->files = NULL;
+	if (t->timer != NULL)
+		event_free(t->timer);
+	if (t->switch_timer != NULL)
+		event_free(t->switch_timer);
+	SSL_CTX_free(t->ctx);
+	SSL_CTX_free(t->next_ctx);
+	np_free(t);
+}

@@ -1,0 +1,36 @@
+/*
+ * udp.h - datagram flows: visitors' listener, flows on kind 2 channels, flows to targets.
+ *
+ * All on the instance's home worker. A flow is one visitor address (and the address it asked); it
+ * ends after NP_UDP_READ_TIMEOUT without a datagram.
+ */
+#ifndef NP_UDP_H
+#define NP_UDP_H
+
+#include "channel.h"
+
+#define UDP_BATCH	      64 /* datagrams in one callback */
+#define UDP_FLOWS_PER_CHANNEL 65536
+#define UDP_SOCKET_BUFFER     (4 << 20)
+#define UDP_HELD_MAX	      (64 * 1024) /* bytes held while a target's name is resolved */
+
+struct udp_ingress;
+struct udp_flows;
+
+/* udp_socket - bound, non-blocking, told which address a datagram came to. -1 with errno. */
+int udp_socket(const struct np_addr *addr, bool any);
+/* udp_ingress_new - takes @fd. Errors: NP_ENOMEM. */
+enum np_err udp_ingress_new(struct instance *inst, int fd, const struct np_addr *addr,
+			    struct udp_ingress **out) NP_MUST_CHECK;
+void udp_ingress_free(struct udp_ingress *u);
+void udp_ingress_tick(struct udp_ingress *u, struct np_mono now);
+
+/* The flows of one kind 2 channel. */
+struct udp_flows *udp_flows_new(struct channel *ch, bool ingress);
+void udp_flows_free(struct udp_flows *f);
+/* udp_flows_frame - DOPEN, DGRAM, DCLOSE with its whole payload. */
+void udp_flows_frame(struct udp_flows *f, const struct np_frame *frame, const uint8_t *payload);
+void udp_flows_tick(struct udp_flows *f, struct np_mono now);
+unsigned udp_flows_count(const struct udp_flows *f);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * udp_flow.h - inside of udp: one flow, and what its ingress and its egress share.
+ */
+#ifndef NP_UDP_FLOW_H
+#define NP_UDP_FLOW_H
+
+#include "udp.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+#include <utlist.h>
+
+#define UDP_FLOW_MAGIC 0x55464c57u
+/* A DGRAM frame's header and flow id in front of the datagram. */
+#define DGRAM_HEAD (NP_FRAME_HEADER + 4)
+
+struct udp_key {
+	uint8_t bytes[40]; /* peer and local address, ports, families */
+};
+
+struct udp_flow {
+	unsigned magic;
+	struct grave grave;
+	struct instance *inst;
+	struct udp_flow *prev, *next; /* by last activity, oldest first */
+	struct udp_ingress *ingress;  /* NULL at an egress */
+	struct udp_key key;	      /* ingress */
+	struct udp_flows *flows;      /* its channel's; NULL: single-end, or lost */
+	uint32_t id;		      /* on the channel */
+	struct np_addr visitor, local;
+	int fd; /* connected to the target; -1 = none (yet) */
+	struct event ev;
+	bool ev_added, dead;
+	struct resolve_request resolving;
+	struct np_buf held; /* length-prefixed datagrams that wait for the target's address */
+	size_t target_index;
+	char target[NP_ADDR_TEXT_MAX];
+	uint64_t rx, tx;
+	struct np_mono start, last;
+	UT_hash_handle hh_key, hh_id;
+};
+
+struct udp_ingress {
+	struct instance *inst;
+	int fd;
+	struct event *event;
+	uint16_t port;
+	struct udp_flow *by_key; /* hash */
+	struct udp_flow *list;
+};
+
+struct udp_flows {
+	struct channel *channel;
+	bool ingress;
+	uint32_t next_id;
+	struct udp_flow *by_id; /* hash */
+	struct udp_flow *list;	/* egress; at an ingress the listener's list has them */
+	struct np_mono last_dclose;
+};
+
+struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visitor,
+			      const struct np_addr *local);
+/* udp_flow_end - counted, logged, freed; DCLOSE to the other end if @tell. */
+void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell);
+void udp_flow_touch(struct udp_flow *fl);
+/* udp_flow_target - begins to connect it to a target; datagrams are held meanwhile. false: it was
+ * ended. */
+bool udp_flow_target(struct udp_flow *fl);
+/* udp_flow_to_target - one datagram. */
+void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len);
+/* udp_flow_to_visitor - ingress: one datagram back, from the address that was asked. */
+void udp_flow_to_visitor(struct udp_flow *fl, const uint8_t *p, size_t len);
+/* udp_flow_to_channel - @buf: DGRAM_HEAD free bytes, then the datagram. Dropped and counted when
+ * too much waits. */
+void udp_flow_to_channel(struct udp_flow *fl, uint8_t *buf, size_t len);
+/* udp_rate - may @len bytes pass in direction @dir now? Else counted as dropped. */
+bool udp_rate(struct instance *inst, int dir, size_t len);
+struct counters *udp_counters(struct instance *inst);
+
+#endif

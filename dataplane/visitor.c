@@ -1,0 +1,284 @@
+/*
+ * visitor.c - from accept to session. See visitor.h for the way.
+ */
+#include "visitor.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "core/sniff.h"
+#include "runtime.h"
+#include "session.h"
+#include "shard.h"
+#include "single.h"
+#include "tls_files.h"
+
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static void visitor_release(struct grave *g)
+{
+	struct visitor *v = (struct visitor *)((char *)g - offsetof(struct visitor, grave));
+
+	v->magic = 0;
+	np_free(v);
+}
+
+void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh)
+{
+	v->magic = VISITOR_MAGIC;
+	v->grave.release = visitor_release;
+	v->inst = inst;
+	v->shard = sh;
+	v->state = VISITOR_HANDED;
+	v->attempt = 1;
+	v->target_fd = -1;
+	stream_init(&v->stream, -1);
+	np_buf_init(&v->first, VISITOR_KEEP_MAX);
+	v->start = np_mono_now();
+}
+
+/* Off the loop and the shard's list; ready to be handed on. */
+static void visitor_leave(struct visitor *v)
+{
+	if (v->ev_added)
+		event_del(&v->ev);
+	v->ev_added = false;
+	if (v->state == VISITOR_HANDSHAKE || v->state == VISITOR_SNIFF)
+		DL_DELETE(v->shard->visitors, v);
+	v->state = VISITOR_HANDED;
+}
+
+void visitor_free(struct visitor *v)
+{
+	visitor_leave(v);
+	stream_close(&v->stream, true);
+	np_buf_release(&v->first);
+	if (v->target_fd != -1)
+		close(v->target_fd);
+	v->target_fd = -1;
+	worker_bury(worker_self(), &v->grave);
+}
+
+void visitor_refuse(struct visitor *v, enum np_reason reason)
+{
+	struct shard *sh = v->shard;
+	struct session_record r = {.reason = reason, .visitor = &v->peer, .target = "-"};
+
+	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
+	r.ms = np_mono_diff_ms(np_mono_now(), v->start);
+	shard_record(sh, &r);
+	if (v->has_slot)
+		instance_slot_give(sh->inst);
+	visitor_free(v);
+}
+
+static void on_home_mail(struct worker *w, struct mail *m)
+{
+	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
+
+	(void)w;
+	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
+	pool_visitor(v->inst, v, true);
+}
+
+void visitor_to_home(struct visitor *v)
+{
+	v->mail.deliver = on_home_mail;
+	worker_post(v->inst->home, &v->mail);
+}
+
+static void visitor_route(struct visitor *v)
+{
+	visitor_leave(v);
+	if (v->inst->mode == MODE_SINGLE)
+		session_start_single(v);
+	else
+		pool_visitor(v->inst, v, false);
+}
+
+static void visitor_sniff(struct visitor *v)
+{
+	uint8_t buf[NP_SNIFF_MAX];
+	enum np_sniff kind = NP_SNIFF_MORE;
+
+	while (kind == NP_SNIFF_MORE) {
+		size_t have = np_buf_len(&v->first), n = 0;
+
+		switch (stream_read(&v->stream, buf, sizeof(buf) - have, &n)) {
+		case STREAM_OK:
+			break;
+		case STREAM_AGAIN:
+			return;
+		case STREAM_EOF: /* is found again by who relays */
+			visitor_route(v);
+			return;
+		case STREAM_FAILED:
+			visitor_refuse(v, NP_REASON_VISITOR_RESET);
+			return;
+		}
+		np_buf_put(&v->first, buf, n);
+		if (v->first.err != NP_OK) {
+			visitor_refuse(v, NP_REASON_NO_MEMORY);
+			return;
+		}
+		kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
+	}
+	if (kind != NP_SNIFF_OTHER && (v->inst->cfg.block & (1U << kind)) != 0)
+		visitor_refuse(v, NP_REASON_BLOCKED);
+	else
+		visitor_route(v);
+}
+
+static void visitor_sniff_begin(struct visitor *v)
+{
+	v->deadline = np_mono_add_ms(np_mono_now(), VISITOR_SNIFF_MS);
+	v->state = VISITOR_SNIFF;
+	visitor_sniff(v);
+}
+
+static void visitor_handshake(struct visitor *v)
+{
+	char why[128];
+
+	switch (stream_handshake(&v->stream)) {
+	case STREAM_OK:
+		if (v->inst->cfg.block != 0)
+			visitor_sniff_begin(v);
+		else
+			visitor_route(v);
+		break;
+	case STREAM_AGAIN:
+		break;
+	case STREAM_EOF:
+	case STREAM_FAILED:
+		INSTANCE_LOG(v->inst, DEBUG, "visitor's TLS handshake failed: %s",
+			     stream_handshake_error(&v->stream, why, sizeof(why)));
+		visitor_refuse(v, NP_REASON_TLS_FAILED);
+		break;
+	}
+}
+
+static void visitor_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct visitor *v = arg;
+
+	(void)fd;
+	(void)what;
+	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
+	if (v->state == VISITOR_HANDSHAKE)
+		visitor_handshake(v);
+	else if (v->state == VISITOR_SNIFF)
+		visitor_sniff(v);
+}
+
+void visitor_tick(struct visitor *v, struct np_mono now)
+{
+	if (np_mono_before(now, v->deadline))
+		return;
+	if (v->state == VISITOR_HANDSHAKE)
+		visitor_refuse(v, NP_REASON_TLS_FAILED);
+	else
+		visitor_route(v);
+}
+
+/* On the worker it was given to. */
+static void visitor_begin(struct visitor *v)
+{
+	struct shard *sh = v->shard;
+
+	if (sh->stopping) {
+		visitor_refuse(v, NP_REASON_SHUTDOWN);
+		return;
+	}
+	if (v->stream.ssl == NULL && v->inst->cfg.block == 0) {
+		visitor_route(v);
+		return;
+	}
+	v->state = v->stream.ssl != NULL ? VISITOR_HANDSHAKE : VISITOR_SNIFF;
+	DL_APPEND(sh->visitors, v);
+	shard_wake(sh);
+	if (event_assign(&v->ev, sh->worker->base, v->stream.fd,
+			 EV_READ | EV_WRITE | EV_ET | EV_PERSIST, visitor_on_event, v) != 0 ||
+	    event_add(&v->ev, NULL) != 0) {
+		visitor_refuse(v, NP_REASON_NO_MEMORY);
+		return;
+	}
+	v->ev_added = true;
+	v->deadline = np_mono_add_ms(v->start, runtime.env.handshake_timeout_ms);
+	if (v->state == VISITOR_HANDSHAKE)
+		visitor_handshake(v);
+	else
+		visitor_sniff_begin(v);
+}
+
+static void on_begin_mail(struct worker *w, struct mail *m)
+{
+	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
+
+	(void)w;
+	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
+	visitor_begin(v);
+}
+
+static enum np_err visitor_stream(struct visitor *v, int fd)
+{
+	SSL_CTX *ctx = tls_files_ctx(v->inst->tls_files);
+	SSL *ssl;
+
+	if (v->inst->mode != MODE_SINGLE || ctx == NULL) {
+		stream_init(&v->stream, fd);
+		return NP_OK;
+	}
+	ssl = SSL_new(ctx);
+	if (ssl == NULL || stream_init_tls(&v->stream, fd, ssl, NULL, 0) != NP_OK) {
+		SSL_free(ssl);
+		stream_init(&v->stream, fd);
+		return NP_ENOMEM;
+	}
+	SSL_set_accept_state(ssl);
+	return NP_OK;
+}
+
+void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
+{
+	struct worker *w = inst->mode == MODE_SINGLE ? worker_pick() : inst->home;
+	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
+	struct visitor *v = np_calloc(1, sizeof(*v));
+	const int on = 1;
+
+	if (v == NULL || home == NULL || sh == NULL) {
+		np_free(v);
+		close(fd);
+		return;
+	}
+	visitor_init(v, inst, home);
+	v->peer = *peer;
+	np_addr_unmap(&v->peer);
+	v->local.len = sizeof(v->local.in6);
+	if (getsockname(fd, &v->local.sa, &v->local.len) == -1)
+		v->local.len = 0;
+	np_addr_unmap(&v->local);
+	instance_new_trace(inst, v->trace);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	stream_init(&v->stream, fd);
+	v->has_slot = instance_slot_take(inst);
+	if (!v->has_slot) {
+		visitor_refuse(v, NP_REASON_SLOT_LIMIT);
+		return;
+	}
+	if (visitor_stream(v, fd) != NP_OK) {
+		visitor_refuse(v, NP_REASON_NO_MEMORY);
+		return;
+	}
+	if (inst->mode == MODE_SINGLE)
+		single_take(inst, v);
+	v->shard = sh;
+	if (w == inst->home) {
+		visitor_begin(v);
+		return;
+	}
+	v->mail.deliver = on_begin_mail;
+	worker_post(w, &v->mail);
+}

@@ -1,0 +1,61 @@
+/*
+ * visitor.h - a TCP connection that came to an ingress, until it becomes a session.
+ *
+ * accept -> slot -> [TLS handshake] -> [first bytes, block=] -> session with its own target
+ * (single-end), or the pool's queue for a channel. It may come back from a session whose channel
+ * broke before STATUS.
+ */
+#ifndef NP_VISITOR_H
+#define NP_VISITOR_H
+
+#include "core/proxyproto.h"
+#include "instance.h"
+#include "stream.h"
+
+#define VISITOR_MAGIC	 0x56495349u
+#define VISITOR_SNIFF_MS 1000  /* silence decides in the visitor's favour */
+#define VISITOR_KEEP_MAX 16384 /* bytes kept until STATUS, for the second attempt */
+
+enum visitor_state { VISITOR_HANDSHAKE = 0, VISITOR_SNIFF, VISITOR_WAITING, VISITOR_HANDED };
+
+struct visitor {
+	unsigned magic;
+	struct mail mail; /* between workers */
+	struct grave grave;
+	struct visitor *prev, *next; /* shard->visitors or pool->waiting, by state */
+	enum visitor_state state;
+	struct instance *inst;
+	struct shard *shard; /* where it is now */
+	struct stream stream;
+	struct event ev;
+	bool ev_added, has_slot;
+	struct np_addr peer, local;
+	struct np_mono start, deadline;
+	struct np_buf first;	 /* bytes read already */
+	struct channel *channel; /* being handed over to it */
+	/* second attempt */
+	uint8_t attempt; /* 1, 2 */
+	uint8_t trace[NP_TRACE_LEN];
+	bool same_boot; /* only a channel to boot_id may be taken */
+	uint8_t boot_id[NP_BOOT_ID_LEN];
+	/* single-end: a connection to the target made in advance */
+	int target_fd;
+	size_t target_index;
+	struct np_addr target_addr;
+};
+
+/* visitor_init - zeroed memory to an empty visitor. */
+void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh);
+/* visitor_to_home - it needs a channel: to the front of the pool's line, by mail. Thread: any
+ * worker. */
+void visitor_to_home(struct visitor *v);
+/* visitor_tick - deadlines of the handshake and of the first bytes. */
+void visitor_tick(struct visitor *v, struct np_mono now);
+/* visitor_accept - takes @fd (just accepted, non-blocking). Thread: home. */
+void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer);
+/* visitor_refuse - ends it with a reason: counted and logged as a session. Thread: where it is. */
+void visitor_refuse(struct visitor *v, enum np_reason reason);
+/* visitor_free - after its stream was taken over. */
+void visitor_free(struct visitor *v);
+
+#endif
