@@ -1,7 +1,8 @@
 """Processes under test, their logs, certificates, and tunnels made of them.
 
 The oracles are what the product itself says (log lines, session ends, CHECK_POINT counters), the bytes
-that arrive, and /proc. Owns every process it starts and ends it by its pid. Sockets: np_net.py.
+that arrive, and /proc. Owns every process it starts and ends it by its pid. Sockets: np_net.py,
+np_proxy.py.
 """
 import base64
 import contextlib
@@ -17,8 +18,9 @@ from urllib.parse import quote
 
 import pytest
 
-from np_net import (SLACK, EchoFarm, FaultProxy, MuteTarget, TcpTarget, UdpTarget, dial, established,
-                    free_port, is_listening, text_of, wait_for)
+from np_net import (SLACK, EchoFarm, MuteTarget, TcpTarget, UdpTarget, dial, established, free_port,
+                    is_listening, text_of, wait_for)
+from np_proxy import FaultProxy
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("NODEPASS_BIN", os.path.join(ROOT, "build", "bin"))
