@@ -70,7 +70,7 @@ def test_no_key__both_ends_warn_once_that_it_protects_nothing(bench):
     for n in t.nodes:
         n.wait_line(r"(?i)key|secret", "WARN")
         assert len(n.lines("WARN", r"(?i)\bkey\b|secret")) == 1
-        n.wait_line("auth: none")
+        n.wait_line("auth(: |=)none")
 
 
 def test_short_key__warned_about_once(bench):
@@ -352,7 +352,8 @@ def test_clients__64_per_source__one_more_is_refused_and_disturbs_nobody(bench):
 @pytest.mark.parametrize("floor,offered", [(1, 0), (2, 0), (2, 1)])
 def test_tls_floor__server_below_it__refused(bench, flow, tls, floor, offered):
     t = bench.link(flow, offered, client={"tls": floor}, env=SHORT, up=False)
-    t.client.wait_line("tls_too_low")
+    # tls=2 in the client's URL has it verify first, and no certificate of such a server can be right
+    t.client.wait_line("tls_too_low" if floor == 1 else "(?i)tls_too_low|certificate", "WARN")
     shut_out(t)
 
 

@@ -311,14 +311,15 @@ def test_lbs_1__unreachable_target__the_other_serves_all(bench, flow, tls):
 @pytest.mark.parametrize("side", ["ingress", "egress"])
 @flows
 def test_notcp__datagrams_only(bench, flow, tls, side):
-    t = bench.link(flow, tls, udp=True, **{side: {"notcp": 1}})
+    t = bench.link(flow, tls, udp=True, env={"NP_POOL_GET_TIMEOUT": "1s"}, **{side: {"notcp": 1}})
     assert ask_dgram(t.visit)
     if side == "ingress" or flow == "single":
         assert not is_listening(t.visit)
     else:
         with dial(t.visit) as s:
             assert how_it_ends(s)
-        assert t.ingress.wait_ends()[0].reason == "not_served"
+        # a client that serves no TCP may make no stream channels at all
+        assert t.ingress.wait_ends()[0].reason in ("not_served", "pool_timeout")
     assert not t.target.peers
 
 

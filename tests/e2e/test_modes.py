@@ -115,14 +115,12 @@ def test_client_mode_2__no_server__keeps_trying_and_binds_nothing(bench):
     assert ask(visit)
 
 
-def test_forward_client__target_address_taken__says_so_and_serves_once_it_is_free(bench):
+def test_forward_client__target_address_taken__status_1_and_one_error_that_names_it(bench):
     busy = bench.tcp_target(h=2)
     t = bench.link("forward", visit=busy.addr, up=False)
-    t.client.wait_line("in use")
-    assert t.client.alive()
-    busy.close()
-    wait_for("the listener once the address is free", lambda: is_listening(t.visit), 10)
-    assert ask(t.visit)
+    t.client.wait_exit(1, 5)
+    (error,) = t.client.lines("ERROR")
+    assert text_of(busy.addr) in error.text and "in use" in error.text
 
 
 # ------------------------------------------------------------------ forms of addresses
