@@ -162,6 +162,7 @@ static bool step_preamble(struct maker *m)
 static void maker_succeed(struct maker *m)
 {
 	struct channel *ch;
+	uint8_t answer[8];
 
 	if (m->ev_added)
 		event_del(&m->ev);
@@ -170,12 +171,12 @@ static void maker_succeed(struct maker *m)
 		maker_fail(m, "out of memory");
 		return;
 	}
+	memcpy(answer, m->buf + NP_FRAME_HEADER, sizeof(answer));
 	m->channel = ch;
-	maker_end(m); /* home hears of the channel before any of its mail */
-	channel_put(ch, NP_FRAME_PONG, m->buf + NP_FRAME_HEADER, 8);
+	maker_end(m); /* home hears of the channel before any of its mail; @m is home's now */
 	channel_adopt(ch, false);
-	if (ch->state != CHANNEL_CLOSED)
-		channel_flush(ch);
+	channel_put(ch, NP_FRAME_PONG, answer, sizeof(answer));
+	channel_flush(ch);
 }
 
 static void step_hello(struct maker *m)

@@ -46,7 +46,8 @@ enum np_err server_prepare(struct instance *inst)
 void server_hello(struct newcomer *nc)
 {
 	struct instance *inst = nc->server->inst;
-	struct np_msg m = {.kind = NP_MSG_HELLO, .hello = {NP_MSG_VERSION, NP_MSG_VERSION}};
+	struct np_msg m = {.kind = NP_MSG_HELLO,
+			   .hello = {.min_version = NP_MSG_VERSION, .max_version = NP_MSG_VERSION}};
 	int64_t ms = runtime.env.handshake_timeout_ms;
 
 	if (control_new(inst, &nc->stream, &nc->addr, &newcomer_ops, nc, &nc->control) != NP_OK) {

@@ -322,7 +322,8 @@ void session_status(struct session *s, uint8_t code, const char *text, size_t le
 	channel_post_outcome(s->channel, code == 0);
 	np_log_escape(text, len, s->target, sizeof(s->target));
 	if (code != 0) {
-		session_end(s, np_reason_of(code), true);
+		/* A reset only where bytes are lost. */
+		session_end(s, np_reason_of(code), np_buf_len(&s->kept) > 0);
 		return;
 	}
 	session_set_state(s, SESSION_RUNNING);
@@ -357,12 +358,15 @@ static void send_status(struct channel *ch, enum np_reason reason, const char *t
 }
 
 /* STATUS != 0: ends the turn as a RESET does; then the session, if there is one. */
-static void egress_refuse(struct channel *ch, struct session *s, enum np_reason reason,
-			  const char *text)
+static void egress_refuse(struct channel *ch, struct session *s, enum np_reason reason)
 {
-	if (s != NULL)
+	char target[SESSION_TARGET_MAX] = "";
+
+	if (s != NULL) {
+		memcpy(target, s->target, sizeof(target));
 		session_end(s, reason, true);
-	send_status(ch, reason, text);
+	}
+	send_status(ch, reason, target);
 	channel_reset(ch, reason); /* already sent as STATUS: the turn settles */
 	channel_flush(ch);
 }
@@ -390,14 +394,14 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	s->dial = NULL;
 	if (r->fd == -1) {
 		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		egress_refuse(ch, s, r->reason, np_reason_text(r->reason));
+		egress_refuse(ch, s, r->reason);
 		return;
 	}
 	stream_init(&s->outer.stream, r->fd);
 	np_addr_format(&r->addr, s->target);
 	if (!write_proxy_header(s, &s->outer.stream) ||
 	    side_attach(&s->outer, s->shard->worker, session_on_outer, s) != NP_OK) {
-		egress_refuse(ch, s, NP_REASON_ERROR, "");
+		egress_refuse(ch, s, NP_REASON_ERROR);
 		return;
 	}
 	atomic_store_explicit(&s->shard->inst->dial_us, r->connect_us, memory_order_relaxed);
@@ -424,13 +428,24 @@ static void target_dial_options(const struct instance *inst, struct dial_options
 	};
 }
 
+/* For the log, until it is known which one answers. */
+static void name_targets(struct session *s)
+{
+	const struct np_config *cfg = &s->shard->inst->cfg;
+	char text[NP_HOST_MAX + 16];
+
+	np_hostport_format(&cfg->targets[0], text, sizeof(text));
+	snprintf(s->target, sizeof(s->target), "%.70s%s", text, cfg->ntargets > 1 ? ",..." : "");
+}
+
 static void egress_dial(struct session *s)
 {
 	struct dial_options o;
 
+	name_targets(s);
 	target_dial_options(s->shard->inst, &o);
 	if (dial_start(s->shard->worker, &o, egress_on_dialed, s, &s->dial) != NP_OK)
-		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY, "");
+		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY);
 }
 
 void session_trace_answer(struct session *s, bool delivered)
@@ -438,7 +453,7 @@ void session_trace_answer(struct session *s, bool delivered)
 	if (s->state != SESSION_DIALING)
 		return;
 	if (delivered)
-		egress_refuse(s->channel, s, NP_REASON_MAYBE_DELIVERED, "");
+		egress_refuse(s->channel, s, NP_REASON_MAYBE_DELIVERED);
 	else
 		egress_dial(s);
 }
@@ -450,11 +465,11 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 	struct session *s;
 
 	if (inst->cfg.notcp) {
-		egress_refuse(ch, NULL, NP_REASON_NOT_SERVED, "");
+		egress_refuse(ch, NULL, NP_REASON_NOT_SERVED);
 		return;
 	}
 	if (sh->stopping || atomic_load_explicit(&inst->draining, memory_order_relaxed)) {
-		egress_refuse(ch, NULL, NP_REASON_SHUTDOWN, "");
+		egress_refuse(ch, NULL, NP_REASON_SHUTDOWN);
 		return;
 	}
 	if (!instance_slot_take(inst)) {
@@ -462,13 +477,13 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 		    .reason = NP_REASON_SLOT_LIMIT, .visitor = &info->src, .target = "-"};
 
 		shard_record(sh, &r);
-		egress_refuse(ch, NULL, NP_REASON_SLOT_LIMIT, "");
+		egress_refuse(ch, NULL, NP_REASON_SLOT_LIMIT);
 		return;
 	}
 	s = session_new(sh, SESSION_EGRESS);
 	if (s == NULL) {
 		instance_slot_give(inst);
-		egress_refuse(ch, NULL, NP_REASON_NO_MEMORY, "");
+		egress_refuse(ch, NULL, NP_REASON_NO_MEMORY);
 		return;
 	}
 	s->visitor = info->src;
@@ -480,7 +495,7 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 	if (attempt == 1)
 		egress_dial(s);
 	else if (trace_ask(s) != NP_OK)
-		egress_refuse(ch, s, NP_REASON_NO_MEMORY, "");
+		egress_refuse(ch, s, NP_REASON_NO_MEMORY);
 }
 
 /* -- single-end -- */
@@ -545,7 +560,7 @@ static void single_on_dialed(void *arg, const struct dial_result *r)
 	s->dial = NULL;
 	if (r->fd == -1) {
 		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		session_end(s, r->reason, true);
+		session_end(s, r->reason, np_buf_len(&s->pending[NP_DIR_UP]) > 0);
 		return;
 	}
 	atomic_store_explicit(&s->shard->inst->dial_us, r->connect_us, memory_order_relaxed);
@@ -583,6 +598,7 @@ void session_start_single(struct visitor *v)
 		single_connected(s, fd, &target);
 		return;
 	}
+	name_targets(s);
 	target_dial_options(sh->inst, &o);
 	if (dial_start(sh->worker, &o, single_on_dialed, s, &s->dial) != NP_OK)
 		session_end(s, NP_REASON_NO_MEMORY, true);

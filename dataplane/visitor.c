@@ -71,6 +71,8 @@ void visitor_refuse(struct visitor *v, enum np_reason reason)
 	shard_record(sh, &r);
 	if (v->has_slot)
 		instance_slot_give(sh->inst);
+	/* A reset only where bytes are lost; who has sent none sees the end of the connection. */
+	stream_close(&v->stream, np_buf_len(&v->first) > 0);
 	visitor_free(v);
 }
 
