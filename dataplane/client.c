@@ -193,6 +193,7 @@ static void do_dial(struct client *c)
 	    tv_of_ms(runtime.env.tcp_dial_timeout_ms + runtime.env.handshake_timeout_ms);
 
 	c->has_welcome = false;
+	c->dialed_at = np_mono_now();
 	SSL_SESSION_free(c->ticket); /* tickets belong to a session */
 	c->ticket = NULL;
 	evtimer_add(c->deadline, &tv);
@@ -554,8 +555,12 @@ static void do_backoff(struct client *c)
 {
 	int64_t ms = np_backoff_next(&c->backoff, worker_random(c->inst->home),
 				     c->host_refused ? CLIENT_REFUSED_CAP_MS : 0);
-	struct timeval tv = tv_of_ms(ms);
+	struct timeval tv;
 
+	/* Counted from the start of the attempt: one that waited in vain has waited already. */
+	ms -= np_mono_diff_ms(np_mono_now(), c->dialed_at);
+	ms = ms > 0 ? ms : 0;
+	tv = tv_of_ms(ms);
 	INSTANCE_LOG(c->inst, DEBUG, "next attempt in %lld ms", (long long)ms);
 	evtimer_add(c->retry, &tv);
 }

@@ -14,8 +14,9 @@
 #define CLIENT_REFUSED_CAP_MS  500 /* the host answers but refuses: it may be back any moment */
 #define CLIENT_NEW_SALTS \
 	5 /* salts taken at once; one more every CLIENT_SALT_MS (a server makes us derive K) */
-#define CLIENT_SALT_MS	      10000
-#define CLIENT_MAKER_FAILURES 3 /* channels closed before their PING: a back-off step and a WARN \
+#define CLIENT_SALT_MS 10000
+#define CLIENT_MAKER_FAILURES \
+	3 /* channels closed before their PING: a back-off step and a WARN \
 				 */
 #define CLIENT_FLOWS_PER_CHANNEL 32 /* UDP flows, then one more datagram channel */
 

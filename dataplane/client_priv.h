@@ -26,7 +26,8 @@ struct client {
 	struct event *deadline; /* of everything before UP */
 	struct event *retry;
 	struct np_backoff backoff;
-	bool host_refused; /* the last dial was answered with a refusal */
+	struct np_mono dialed_at; /* when the last attempt began */
+	bool host_refused;	  /* the last dial was answered with a refusal */
 	struct control *control;
 	struct np_addr server;
 	bool verified; /* chain or pin was checked */

@@ -210,6 +210,20 @@ static void on_visitor(void *arg, int fd, const struct np_addr *peer)
 	visitor_accept(arg, fd, peer);
 }
 
+void instance_accept_pauses(const struct instance *inst, int err)
+{
+	if (err != 0)
+		INSTANCE_LOG(inst, WARN, "accept pauses, who comes now waits in the backlog: %s",
+			     strerror(err));
+	else
+		INSTANCE_LOG(inst, INFO, "accept goes on");
+}
+
+static void on_visitors_pause(void *arg, int err)
+{
+	instance_accept_pauses(arg, err);
+}
+
 /* Visitors of both protocols on @hp. false: errno, *proto says which one failed; nothing is left
  * open. */
 static bool open_visitors(struct instance *inst, const struct np_hostport *hp,
@@ -230,7 +244,8 @@ static bool open_visitors(struct instance *inst, const struct np_hostport *hp,
 		return false;
 	}
 	for (i = 0; i < nt; i++) {
-		if (listener_new(inst->home, tcp[i], on_visitor, inst, &inst->visitors[i]) != NP_OK)
+		if (listener_new(inst->home, tcp[i], on_visitor, on_visitors_pause, inst,
+				 &inst->visitors[i]) != NP_OK)
 			goto fail;
 		tcp[i] = -1;
 	}

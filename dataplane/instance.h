@@ -107,6 +107,7 @@ struct instance {
 	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
 	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */
 	_Atomic uint64_t trace_next;
+	_Atomic uint32_t trace_queries; /* on their way between workers */
 	uint8_t trace_base[8];
 	_Atomic int64_t ping_us; /* round trip of the control channel; -1 = none */
 	_Atomic int64_t dial_us; /* last connect to a target; -1 = none */
@@ -166,6 +167,8 @@ bool instance_slot_take(struct instance *inst);
 void instance_slot_give(struct instance *inst);
 /* instance_new_trace - 16 bytes, unique per session. Thread: any. */
 void instance_new_trace(struct instance *inst, uint8_t trace[NP_TRACE_LEN]);
+/* instance_accept_pauses - the log line of a listener that pauses (@err) or goes on (0). */
+void instance_accept_pauses(const struct instance *inst, int err);
 /* instance_pool_idle - idle channels or target connections now: POOL of the checkpoint. Thread:
  * home. */
 uint32_t instance_pool_idle(const struct instance *inst);

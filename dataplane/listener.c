@@ -5,7 +5,6 @@
 #include "listener.h"
 
 #include "base/alloc.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,6 +15,7 @@ struct listener {
 	struct worker *worker;
 	int fd; /* owned */
 	listener_fn fn;
+	listener_pause_fn on_pause;
 	void *arg;
 	struct event *event, *resume;
 	int pause_ms;
@@ -59,8 +59,7 @@ static void listener_pause(struct listener *l, int err)
 	struct timeval tv = {.tv_sec = l->pause_ms / 1000, .tv_usec = l->pause_ms % 1000 * 1000};
 
 	if (!l->warned)
-		np_log(NP_LOG_WARN, NULL, "accept pauses, new visitors wait in the backlog: %s",
-		       strerror(err));
+		l->on_pause(l->arg, err);
 	l->warned = true;
 	event_del(l->event);
 	evtimer_add(l->resume, &tv);
@@ -99,7 +98,7 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			break;
 		}
 		if (l->warned)
-			np_log(NP_LOG_INFO, NULL, "accept goes on");
+			l->on_pause(l->arg, 0);
 		l->warned = false;
 		l->pause_ms = LISTENER_PAUSE_MS;
 		l->fn(l->arg, c, &peer);
@@ -109,13 +108,14 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 	l->freed = NULL;
 }
 
-enum np_err listener_new(struct worker *w, int fd, listener_fn fn, void *arg, struct listener **out)
+enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_pause_fn on_pause,
+			 void *arg, struct listener **out)
 {
 	struct listener *l = np_calloc(1, sizeof(*l));
 
 	if (l == NULL)
 		return NP_ENOMEM;
-	*l = (struct listener){.worker = w, .fd = fd, .fn = fn, .arg = arg};
+	*l = (struct listener){.worker = w, .fd = fd, .fn = fn, .on_pause = on_pause, .arg = arg};
 	l->pause_ms = LISTENER_PAUSE_MS;
 	l->event = event_new(w->base, fd, EV_READ | EV_PERSIST, listener_on_accept, l);
 	l->resume = evtimer_new(w->base, listener_on_resume, l);

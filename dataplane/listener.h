@@ -13,6 +13,8 @@
 #define LISTENER_PAUSE_MS 50 /* then tried again, doubling to 1 s */
 
 typedef void (*listener_fn)(void *arg, int fd, const struct np_addr *peer);
+/* @err: why accept pauses; 0 = it goes on. */
+typedef void (*listener_pause_fn)(void *arg, int err);
 
 struct listener;
 /*
@@ -20,9 +22,9 @@ struct listener;
  * addresses, v6 and v4. Returns -1 with errno.
  */
 int listener_socket(const struct np_addr *addr, bool any);
-/* listener_new - takes @fd. Errors: NP_ENOMEM: not taken. Thread: owner. */
-enum np_err listener_new(struct worker *w, int fd, listener_fn fn, void *arg,
-			 struct listener **out) NP_MUST_CHECK;
+/* listener_new - takes @fd; @on_pause is said once a pause. Errors: NP_ENOMEM: not taken. Thread: owner. */
+enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_pause_fn on_pause,
+			 void *arg, struct listener **out) NP_MUST_CHECK;
 void listener_free(struct listener *l);
 
 #endif

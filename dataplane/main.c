@@ -34,6 +34,8 @@
 struct runtime runtime;
 
 static int change_fd = -1;
+/* log= of the URL. */
+static enum np_log_level threshold = NP_LOG_INFO;
 
 static void usage(FILE *to)
 {
@@ -47,10 +49,11 @@ static const char *env_get(void *arg, const char *name)
 	return getenv(name);
 }
 
-static void env_warn(void *arg, const char *text)
+static void say_warning(void *arg, const char *text)
 {
 	(void)arg;
-	np_log(NP_LOG_WARN, NULL, "%s", text);
+	if (np_log_enabled(threshold, NP_LOG_WARN))
+		np_log(NP_LOG_WARN, NULL, "%s", text);
 }
 
 /* -- the URL -- */
@@ -139,16 +142,18 @@ static unsigned worker_count(void)
 static void raise_nofile(void)
 {
 	struct rlimit rl;
+	char text[160];
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
 		return;
 	rl.rlim_cur = rl.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &rl) == -1 || rl.rlim_max < NOFILE_LOW)
-		np_log(
-		    NP_LOG_WARN, NULL,
-		    "open files are limited to %llu, fewer than %d: raise RLIMIT_NOFILE for many "
-		    "sessions",
-		    (unsigned long long)rl.rlim_max, NOFILE_LOW);
+	if (setrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_max >= NOFILE_LOW)
+		return;
+	snprintf(text, sizeof(text),
+		 "open files are limited to %llu, fewer than %d: raise RLIMIT_NOFILE for many "
+		 "sessions",
+		 (unsigned long long)rl.rlim_max, NOFILE_LOW);
+	say_warning(NULL, text);
 }
 
 static enum np_err log_begin(void)
@@ -180,14 +185,6 @@ static void on_change(void *arg)
 	(void)arg;
 	if (write(change_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
 		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
-}
-
-static void config_warning(void *arg, const char *text)
-{
-	const enum np_log_level *threshold = arg;
-
-	if (np_log_enabled(*threshold, NP_LOG_WARN))
-		np_log(NP_LOG_WARN, NULL, "%s", text);
 }
 
 /* Waits for the end of all instances. Returns the exit status. */
@@ -292,7 +289,6 @@ int main(int argc, char **argv)
 {
 	struct np_config cfg;
 	struct np_diag diag;
-	enum np_log_level threshold;
 	sigset_t set;
 	int sig_fd, status;
 	char *url = url_from_args(argc, argv);
@@ -328,9 +324,9 @@ int main(int argc, char **argv)
 		return EXIT_RUN;
 	}
 	threshold = cfg.log;
-	np_env_load(&runtime.env, env_get, env_warn, NULL);
+	np_env_load(&runtime.env, env_get, say_warning, NULL);
 	raise_nofile();
-	np_config_warnings(&cfg, config_warning, &threshold);
+	np_config_warnings(&cfg, say_warning, NULL);
 	status = serve(&cfg, sig_fd);
 	np_config_release(&cfg);
 	np_log_stop();

@@ -365,6 +365,13 @@ static void server_on_tick(evutil_socket_t fd, short what, void *arg)
 	newcomer_tick(arg);
 }
 
+static void on_pause(void *arg, int err)
+{
+	const struct server *sv = arg;
+
+	instance_accept_pauses(sv->inst, err);
+}
+
 enum np_err server_new(struct instance *inst, const int *fds, unsigned n, struct server **out)
 {
 	struct server *sv = np_calloc(1, sizeof(*sv));
@@ -382,7 +389,7 @@ enum np_err server_new(struct instance *inst, const int *fds, unsigned n, struct
 		err = NP_ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
 		if (err == NP_OK)
-			err = listener_new(inst->home, fds[i], newcomer_accept, sv,
+			err = listener_new(inst->home, fds[i], newcomer_accept, on_pause, sv,
 					   &sv->listeners[i]);
 		if (sv->listeners[i] == NULL)
 			close(fds[i]);

@@ -138,6 +138,28 @@ static void bio_method_make(void)
 	bio_method = m;
 }
 
+/* Counts the peer's KeyUpdates: each costs us a key derivation, and nothing bounds them in TLS. */
+static void on_tls_message(int is_write, int version, int type, const void *buf, size_t len,
+			   SSL *ssl, void *arg)
+{
+	struct stream *s;
+	struct np_mono now;
+
+	(void)version;
+	(void)arg;
+	if (is_write != 0 || type != SSL3_RT_HANDSHAKE || len == 0 ||
+	    *(const uint8_t *)buf != SSL3_MT_KEY_UPDATE)
+		return;
+	s = BIO_get_data(SSL_get_rbio(ssl));
+	now = np_mono_now();
+	if (np_mono_diff_ms(now, s->key_updates_at) >= 60000) {
+		s->key_updates_at = now;
+		s->key_updates = 0;
+	}
+	if (++s->key_updates > STREAM_KEY_UPDATES_PER_MIN)
+		s->flooded = true;
+}
+
 /* -- life -- */
 
 void stream_init(struct stream *s, int fd)
@@ -165,6 +187,7 @@ enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *pref
 	BIO_set_data(bio, s);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(ssl, bio, bio);
+	SSL_set_msg_callback(ssl, on_tls_message);
 	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			      SSL_MODE_RELEASE_BUFFERS);
 	SSL_set_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -268,6 +291,10 @@ static enum stream_status stream_read_tls(struct stream *s, void *buf, size_t ma
 	tls_begin(s);
 	s->read_wants_write = false;
 	ret = SSL_read_ex(s->ssl, buf, max, n);
+	if (s->flooded) {
+		s->sys_errno = EPROTO;
+		return STREAM_FAILED;
+	}
 	if (ret == 1) {
 		s->read_dry = false;
 		return STREAM_OK;

@@ -9,6 +9,7 @@
 #define NP_STREAM_H
 
 #include "base/buf.h"
+#include "base/mono.h"
 
 #include <openssl/ssl.h>
 #include <sys/types.h>
@@ -20,6 +21,9 @@ enum stream_status {
 	STREAM_FAILED, /* reset or error; errno in stream.sys_errno (0 = TLS failure) */
 };
 
+/* A peer may make us derive new keys so often; past it reading fails. */
+#define STREAM_KEY_UPDATES_PER_MIN 16
+
 struct stream {
 	int fd;	  /* owned; -1 = closed */
 	SSL *ssl; /* owned; NULL = plain */
@@ -28,7 +32,10 @@ struct stream {
 	bool reset;				 /* the peer sent RST */
 	bool read_dry;				 /* TLS only: the last read found nothing */
 	unsigned long tls_error;		 /* OpenSSL's code of the failure, 0 = none */
-	struct np_buf prefix;			 /* read before TLS began */
+	bool flooded;				 /* TLS only: too many KeyUpdates */
+	unsigned key_updates; /* of the peer, in the minute from key_updates_at on */
+	struct np_mono key_updates_at;
+	struct np_buf prefix; /* read before TLS began */
 };
 
 /* stream_init - takes @fd. stream_init_tls - takes @fd and @ssl; @prefix (may be NULL, @n) is

@@ -108,6 +108,7 @@ static void query_finish(struct trace_query *q)
 		s->query = NULL;
 		session_trace_answer(s, q->delivered);
 	}
+	atomic_fetch_sub(&q->inst->trace_queries, 1);
 	np_free(q);
 }
 
@@ -142,6 +143,7 @@ enum np_err trace_ask(struct session *s)
 	q->session = s;
 	memcpy(q->id, s->trace, NP_TRACE_LEN);
 	s->query = q;
+	atomic_fetch_add(&q->inst->trace_queries, 1);
 	worker_post(worker_at(0), &q->mail);
 	return NP_OK;
 }

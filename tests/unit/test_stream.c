@@ -458,6 +458,28 @@ static void stream_handshake__peer_fails__reason_in_one_line(void **state)
 	handshake_fails("", 0, true, "Connection reset by peer");
 }
 
+static void stream_read__more_key_updates_than_a_minute_may_have__fails(void **state)
+{
+	struct stream a, b;
+	char text[4];
+	size_t n = 0;
+	unsigned passed = 0;
+	enum stream_status st;
+
+	(void)state;
+	tls_pair(&a, &b);
+	do {
+		assert_int_equal(SSL_key_update(a.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(stream_write(&a, "x", 1, &n), STREAM_OK);
+		st = read_wait(&b, text, sizeof(text), &n);
+		passed += st == STREAM_OK;
+	} while (st == STREAM_OK && passed < 100);
+	assert_int_equal(st, STREAM_FAILED);
+	assert_int_equal(passed, STREAM_KEY_UPDATES_PER_MIN);
+	stream_close(&a, false);
+	stream_close(&b, false);
+}
+
 static void np_reason_of__all_bytes__known_or_peer_abort(void **state)
 {
 	(void)state;
@@ -492,6 +514,7 @@ int main(void)
 	    cmocka_unit_test(stream_init_tls__no_memory__nothing_taken),
 	    cmocka_unit_test(stream_move__tls_in_use__goes_on_at_the_new_place),
 	    cmocka_unit_test(stream_handshake__peer_fails__reason_in_one_line),
+	    cmocka_unit_test(stream_read__more_key_updates_than_a_minute_may_have__fails),
 	    cmocka_unit_test(np_reason_of__all_bytes__known_or_peer_abort),
 	};
 
