@@ -13,23 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static void client_failed(struct client *c, enum np_client_event ev, const char *fmt, ...)
-    NP_PRINTF(3, 4);
 static void control_on_message(struct control *ctl, const struct np_msg *m);
 static void control_on_lost(struct control *ctl, const char *why);
 
 static const struct control_ops client_ops = {control_on_message, control_on_lost};
-
-/* A key that is being derived on a helper thread. */
-struct derive_job {
-	struct offload_job job;
-	struct client *client; /* NULL: it is gone */
-	enum np_key_kind kind;
-	char *key; /* owned; wiped */
-	size_t len;
-	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN];
-	enum np_err err;
-};
 
 static struct timeval tv_of_ms(int64_t ms)
 {
@@ -38,7 +25,7 @@ static struct timeval tv_of_ms(int64_t ms)
 
 /* -- failures: said once, and again when the text changes -- */
 
-static void client_failed(struct client *c, enum np_client_event ev, const char *fmt, ...)
+void client_failed(struct client *c, enum np_client_event ev, const char *fmt, ...)
 {
 	char text[sizeof(c->last_failure)];
 	va_list ap;
@@ -70,30 +57,6 @@ const char *client_server_name(const struct client *c)
 	return c->inst->cfg.tunnel.host[0] != '\0' ? c->inst->cfg.tunnel.host : "localhost";
 }
 
-/* true: the URL asks for verification of any kind. */
-static bool wants_verification(const struct np_config *cfg)
-{
-	return cfg->tls == 2 || cfg->ca != NULL || cfg->sni != NULL || cfg->has_pin;
-}
-
-static bool verify(struct client *c, SSL *ssl, struct np_diag *why)
-{
-	const struct np_config *cfg = &c->inst->cfg;
-	uint8_t pin[NP_FINGERPRINT_LEN];
-
-	c->verified = true;
-	if (cfg->has_pin) {
-		if (tls_peer_pin(ssl, pin) != NP_OK || !np_equal_ct(pin, cfg->pin, sizeof(pin))) {
-			np_diag_set(why, NP_EINVAL, "pin",
-				    "the server's public key is not the one of pin=");
-			return false;
-		}
-		if (cfg->tls != 2 && cfg->ca == NULL && cfg->sni == NULL)
-			return true; /* the key itself is known: nothing else can say more */
-	}
-	return tls_verify_peer(c->ctx, ssl, client_server_name(c), why) == NP_OK;
-}
-
 static void handshake_done(struct client *c)
 {
 	struct np_diag why = {.text = ""};
@@ -103,7 +66,7 @@ static void handshake_done(struct client *c)
 		return;
 	}
 	c->verified = false;
-	if (wants_verification(&c->inst->cfg) && !verify(c, c->handshake.ssl, &why)) {
+	if (client_wants_verification(&c->inst->cfg) && !client_verify(c, c->handshake.ssl, &why)) {
 		client_failed(c, NP_CLIENT_EV_FAILED, "certificate refused: %s", why.text);
 		return;
 	}
@@ -192,202 +155,13 @@ static void do_dial(struct client *c)
 	struct timeval tv =
 	    tv_of_ms(runtime.env.tcp_dial_timeout_ms + runtime.env.handshake_timeout_ms);
 
-	c->has_welcome = false;
+	c->has_welcome = c->proved = false;
 	c->dialed_at = np_mono_now();
 	SSL_SESSION_free(c->ticket); /* tickets belong to a session */
 	c->ticket = NULL;
 	evtimer_add(c->deadline, &tv);
 	if (dial_start(c->inst->home, &o, on_dialed, c, &c->dial) != NP_OK)
 		client_failed(c, NP_CLIENT_EV_FAILED, "out of memory");
-}
-
-/* -- the key -- */
-
-static void job_free(struct derive_job *j)
-{
-	if (j->key != NULL)
-		np_wipe(j->key, j->len);
-	np_free(j->key);
-	np_wipe(j->k, sizeof(j->k));
-	np_free(j);
-}
-
-static void on_derived(struct worker *w, struct mail *m)
-{
-	struct derive_job *j = (struct derive_job *)m;
-	struct client *c = j->client;
-
-	(void)w;
-	if (c == NULL) {
-		job_free(j);
-		return;
-	}
-	c->job = NULL;
-	if (j->err == NP_OK) {
-		memcpy(c->k, j->k, sizeof(c->k));
-		memcpy(c->salt, j->salt, sizeof(c->salt));
-		c->has_k = true;
-	}
-	if (j->err == NP_OK && c->state == NP_CLIENT_DERIVING &&
-	    memcmp(c->hello_salt, j->salt, NP_SALT_LEN) != 0) {
-		/* an answer to an older question; the present one is asked again by the retry */
-		job_free(j);
-		client_failed(c, NP_CLIENT_EV_FAILED, "the server changed its salt meanwhile");
-		return;
-	}
-	job_free(j);
-	client_event(c, NP_CLIENT_EV_DERIVED);
-}
-
-static void run_derive(struct offload_job *job)
-{
-	struct derive_job *j = (struct derive_job *)job;
-
-	j->err = np_key_derive(j->kind, j->key, j->len, j->salt, j->k);
-}
-
-/* A new salt costs 45 ms of a core: a hostile server may not ask for it all the time. */
-static bool salt_allowed(struct client *c)
-{
-	struct np_mono now = np_mono_now();
-
-	while (c->salts < CLIENT_NEW_SALTS && np_mono_diff_ms(now, c->salts_at) >= CLIENT_SALT_MS) {
-		c->salts++;
-		c->salts_at = np_mono_add_ms(c->salts_at, CLIENT_SALT_MS);
-	}
-	if (c->salts == 0)
-		return false;
-	if (c->salts-- == CLIENT_NEW_SALTS)
-		c->salts_at = now;
-	return true;
-}
-
-static void derive_offloaded(struct client *c)
-{
-	const struct np_config *cfg = &c->inst->cfg;
-	struct derive_job *j;
-
-	if (c->job != NULL) { /* one at a time; its answer fits or leads to a retry */
-		return;
-	}
-	j = np_calloc(1, sizeof(*j));
-	if (j != NULL)
-		j->key = np_malloc(cfg->key_len);
-	if (j == NULL || j->key == NULL) {
-		np_free(j);
-		client_failed(c, NP_CLIENT_EV_FAILED, "out of memory");
-		return;
-	}
-	memcpy(j->key, cfg->key, cfg->key_len);
-	j->len = cfg->key_len;
-	j->kind = c->key_kind;
-	j->client = c;
-	memcpy(j->salt, c->hello_salt, NP_SALT_LEN);
-	j->job.class = OFFLOAD_HEAVY;
-	j->job.run = run_derive;
-	j->job.done.deliver = on_derived;
-	j->job.reply_to = c->inst->home;
-	if (offload_submit(&j->job) != NP_OK) {
-		job_free(j);
-		client_failed(c, NP_CLIENT_EV_FAILED, "no helper thread for the key");
-		return;
-	}
-	c->job = j;
-}
-
-static void do_derive(struct client *c)
-{
-	const struct np_config *cfg = &c->inst->cfg;
-	bool same = c->has_k && memcmp(c->salt, c->hello_salt, NP_SALT_LEN) == 0;
-
-	if (c->key_kind == NP_KEY_WORD && !same) {
-		if (salt_allowed(c))
-			derive_offloaded(c);
-		else
-			client_failed(c, NP_CLIENT_EV_FAILED,
-				      "the server changes its salt too often");
-		return;
-	}
-	if (!same &&
-	    np_key_derive(c->key_kind, cfg->key, cfg->key_len, c->hello_salt, c->k) != NP_OK) {
-		client_failed(c, NP_CLIENT_EV_FAILED, "the key cannot be derived");
-		return;
-	}
-	memcpy(c->salt, c->hello_salt, NP_SALT_LEN);
-	c->has_k = true;
-	client_event(c, NP_CLIENT_EV_DERIVED);
-}
-
-/* -- Auth and Welcome -- */
-
-static void do_send_auth(struct client *c)
-{
-	struct control *ctl = c->control;
-	struct np_msg m = {.kind = NP_MSG_AUTH}, proof = {.kind = NP_MSG_PROOF};
-	struct np_msg_auth *a = &m.auth;
-
-	a->method = 1;
-	a->version = NP_MSG_VERSION;
-	memcpy(a->instance_id, c->instance_id, NP_INSTANCE_ID_LEN);
-	memcpy(a->boot_id, runtime.boot_id, NP_BOOT_ID_LEN);
-	a->dial_budget_ms = (uint32_t)runtime.env.tcp_dial_timeout_ms;
-	snprintf(a->label, sizeof(a->label), "%s", c->inst->id);
-	if (c->last != NULL &&
-	    np_takeover_make(c->last->d, c->last->session_id, ctl->e, a->takeover) == NP_OK) {
-		a->has_takeover = true;
-		memcpy(a->takeover_session, c->last->session_id, NP_SESSION_ID_LEN);
-	}
-	control_send(ctl, &m);
-	if (np_proof_make(NP_PROOF_CLIENT, c->k, ctl->e, np_buf_ptr(&ctl->transcript),
-			  np_buf_len(&ctl->transcript), proof.proof.proof) != NP_OK) {
-		client_failed(c, NP_CLIENT_EV_FAILED, "no proof could be made");
-		return;
-	}
-	control_send(ctl, &proof);
-}
-
-/* The server has proved the key: is what it offers acceptable? NULL = yes. */
-static const char *welcome_refused(struct client *c, char *text, size_t max)
-{
-	const struct np_config *cfg = &c->inst->cfg;
-	const struct np_msg_welcome *w = &c->welcome;
-	struct np_diag why = {.text = ""};
-
-	if (cfg->given[NP_PARAM_TLS] && w->tls < (uint32_t)cfg->tls) {
-		snprintf(text, max, "tls_too_low: the server's tls=%u is below tls=%d", w->tls,
-			 cfg->tls);
-		return text;
-	}
-	if (w->tls == 2 && !c->verified && !verify(c, c->control->stream.ssl, &why)) {
-		snprintf(text, max, "certificate refused: %.160s", why.text);
-		return text;
-	}
-	if (w->flow == NP_FLOW_FORWARD && cfg->ntargets > 1)
-		return "in the forward flow the client listens on one target address, it has "
-		       "several";
-	return NULL;
-}
-
-static void on_welcome_proof(struct client *c, const struct np_msg *m)
-{
-	struct control *ctl = c->control;
-	uint8_t want[NP_PROOF_LEN];
-	char text[200];
-	const char *why;
-
-	if (!c->has_welcome ||
-	    np_proof_make(NP_PROOF_SERVER, c->k, ctl->e, np_buf_ptr(&ctl->transcript),
-			  np_buf_len(&ctl->transcript), want) != NP_OK ||
-	    !np_equal_ct(want, m->proof.proof, NP_PROOF_LEN)) {
-		client_failed(c, NP_CLIENT_EV_FAILED, "the server did not prove the key");
-		return;
-	}
-	why = welcome_refused(c, text, sizeof(text));
-	if (why != NULL) {
-		client_failed(c, NP_CLIENT_EV_FAILED, "%s", why);
-		return;
-	}
-	client_event(c, NP_CLIENT_EV_WELCOME);
 }
 
 static void on_reject(struct client *c, const struct np_msg *m)
@@ -451,7 +225,7 @@ static void control_on_message(struct control *ctl, const struct np_msg *m)
 		c->welcome = m->welcome;
 		c->has_welcome = true;
 	} else if (c->state == NP_CLIENT_AUTH && m->kind == NP_MSG_PROOF) {
-		on_welcome_proof(c, m);
+		client_on_proof(c, m);
 	} else {
 		client_failed(c, NP_CLIENT_EV_FAILED, "the server broke the protocol: %s",
 			      np_msg_name(m->kind));
@@ -603,9 +377,9 @@ void client_event(struct client *c, enum np_client_event ev)
 	if ((act & NP_CLIENT_DO_DIAL) != 0)
 		do_dial(c);
 	if ((act & NP_CLIENT_DO_DERIVE) != 0)
-		do_derive(c);
+		client_derive(c);
 	if ((act & NP_CLIENT_DO_SEND_AUTH) != 0)
-		do_send_auth(c);
+		client_send_auth(c);
 	if ((act & NP_CLIENT_DO_UP) != 0)
 		do_up(c);
 }
@@ -642,6 +416,8 @@ enum np_err client_new(struct instance *inst, struct client **out, struct np_dia
 	err = np_random(c->instance_id, sizeof(c->instance_id));
 	if (err == NP_OK)
 		err = tls_client_ctx(cfg->ca, &c->ctx, diag);
+	if (err == NP_OK && client_wants_verification(cfg) && cfg->ca == NULL)
+		tls_trust_preload();
 	if (err != NP_OK) {
 		client_free(c);
 		return err;
@@ -694,8 +470,7 @@ void client_free(struct client *c)
 {
 	if (c == NULL)
 		return;
-	if (c->job != NULL)
-		c->job->client = NULL;
+	client_auth_forget(c);
 	client_fill_release(c);
 	handshake_release(c);
 	if (c->deadline != NULL)
@@ -704,6 +479,5 @@ void client_free(struct client *c)
 		event_free(c->retry);
 	SSL_SESSION_free(c->ticket);
 	SSL_CTX_free(c->ctx);
-	np_wipe(c->k, sizeof(c->k));
 	np_free(c);
 }

@@ -13,6 +13,7 @@
 #include "offload.h"
 
 struct derive_job;
+struct trust_job;
 
 struct client {
 	struct instance *inst;
@@ -30,6 +31,8 @@ struct client {
 	bool host_refused;	  /* the last dial was answered with a refusal */
 	struct control *control;
 	struct np_addr server;
+	struct trust_job *trust_job;
+	bool proved;   /* the server's proof was right */
 	bool verified; /* chain or pin was checked */
 	bool said_failure;
 	char last_failure[200];
@@ -66,6 +69,21 @@ struct client {
 void client_event(struct client *c, enum np_client_event ev);
 /* client_server_name - what the certificate must be for: sni=, else the host of the URL. */
 const char *client_server_name(const struct client *c);
+/* client_failed - @ev with a reason for the log: said once, and again when it changes. */
+void client_failed(struct client *c, enum np_client_event ev, const char *fmt, ...) NP_PRINTF(3, 4);
+
+/* client_auth.c: K for hello_salt (ends in DERIVED); Auth and its proof; the server's proof (ends
+ * in WELCOME). */
+void client_derive(struct client *c);
+void client_send_auth(struct client *c);
+void client_on_proof(struct client *c, const struct np_msg *m);
+/* client_wants_verification - does the URL ask for it? client_verify - pin, chain and name, as the
+ * URL says. */
+bool client_wants_verification(const struct np_config *cfg);
+bool client_verify(struct client *c, SSL *ssl, struct np_diag *why);
+void client_auth_forget(struct client *c);
+
+/* client_fill.c */
 void client_fill_begin(struct client *c);
 void client_fill_end(struct client *c);
 void client_fill_run(struct client *c);

@@ -22,7 +22,8 @@ struct listener;
  * addresses, v6 and v4. Returns -1 with errno.
  */
 int listener_socket(const struct np_addr *addr, bool any);
-/* listener_new - takes @fd; @on_pause is said once a pause. Errors: NP_ENOMEM: not taken. Thread: owner. */
+/* listener_new - takes @fd; @on_pause is said once a pause. Errors: NP_ENOMEM: not taken. Thread:
+ * owner. */
 enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_pause_fn on_pause,
 			 void *arg, struct listener **out) NP_MUST_CHECK;
 void listener_free(struct listener *l);

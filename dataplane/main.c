@@ -9,6 +9,8 @@
 #include "offload.h"
 #include "registry.h"
 #include "runtime.h"
+#include "stream.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -329,6 +331,8 @@ int main(int argc, char **argv)
 	np_config_warnings(&cfg, say_warning, NULL);
 	status = serve(&cfg, sig_fd);
 	np_config_release(&cfg);
+	stream_exit();
+	tls_exit();
 	np_log_stop();
 	close(sig_fd);
 	close(change_fd);

@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "channel_turn.h"
 #include "relay.h"
-#include "runtime.h"
+#include "session_priv.h"
 #include "shard.h"
 #include "single.h"
 #include "trace.h"
@@ -58,7 +58,7 @@ void side_close(struct side *side, bool abort)
 
 /* A reset that reading would not find, because reading is paused or the side ended its direction.
  */
-static int side_error(const struct side *side)
+int side_error(const struct side *side)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
@@ -77,7 +77,7 @@ static void session_release(struct grave *g)
 	np_free(s);
 }
 
-static void session_pump(struct session *s)
+void session_pump(struct session *s)
 {
 	if (s->state == SESSION_ENDED)
 		return;
@@ -96,7 +96,7 @@ static void session_task(struct worker *w, struct task *t)
 	session_pump(s);
 }
 
-static struct session *session_new(struct shard *sh, enum session_role role)
+struct session *session_new(struct shard *sh, enum session_role role)
 {
 	struct session *s = np_calloc(1, sizeof(*s));
 
@@ -184,7 +184,7 @@ void session_abort(struct session *s, enum np_reason reason)
 
 /* -- ingress -- */
 
-static void session_on_outer(evutil_socket_t fd, short what, void *arg)
+void session_on_outer(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *s = arg;
 
@@ -341,267 +341,6 @@ void session_half_close(struct session *s)
 	s->outer.shut = true;
 	/* AGAIN is for TLS only, which the outer side of a tunnel never is. */
 	(void)stream_shutdown_write(&s->outer.stream);
-}
-
-/* -- egress -- */
-
-static void send_status(struct channel *ch, enum np_reason reason, const char *text)
-{
-	uint8_t payload[1 + NP_STATUS_TEXT_MAX];
-	size_t n = strlen(text);
-
-	if (n > NP_STATUS_TEXT_MAX)
-		n = NP_STATUS_TEXT_MAX;
-	payload[0] = (uint8_t)reason;
-	memcpy(payload + 1, text, n);
-	channel_send(ch, NP_FRAME_STATUS, payload, 1 + n);
-}
-
-/* STATUS != 0: ends the turn as a RESET does; then the session, if there is one. */
-static void egress_refuse(struct channel *ch, struct session *s, enum np_reason reason)
-{
-	char target[SESSION_TARGET_MAX] = "";
-
-	if (s != NULL) {
-		memcpy(target, s->target, sizeof(target));
-		session_end(s, reason, true);
-	}
-	send_status(ch, reason, target);
-	channel_reset(ch, reason); /* already sent as STATUS: the turn settles */
-	channel_flush(ch);
-}
-
-static bool write_proxy_header(struct session *s, struct stream *to)
-{
-	const struct np_proxy_info info = {.src = s->visitor, .dst = s->listener};
-	uint8_t header[NP_PROXY_V2_MAX];
-	int proxy = s->shard->inst->cfg.proxy;
-	size_t n, done = 0;
-
-	if (proxy == 0)
-		return true;
-	n = proxy == 1 ? np_proxy_v1_write(&info, header, sizeof(header))
-		       : np_proxy_v2_write(&info, header, sizeof(header));
-	/* A fresh socket takes so few bytes at once. */
-	return n > 0 && stream_write(to, header, n, &done) == STREAM_OK && done == n;
-}
-
-static void egress_on_dialed(void *arg, const struct dial_result *r)
-{
-	struct session *s = arg;
-	struct channel *ch = s->channel;
-
-	s->dial = NULL;
-	if (r->fd == -1) {
-		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		egress_refuse(ch, s, r->reason);
-		return;
-	}
-	stream_init(&s->outer.stream, r->fd);
-	np_addr_format(&r->addr, s->target);
-	if (!write_proxy_header(s, &s->outer.stream) ||
-	    side_attach(&s->outer, s->shard->worker, session_on_outer, s) != NP_OK) {
-		egress_refuse(ch, s, NP_REASON_ERROR);
-		return;
-	}
-	atomic_store_explicit(&s->shard->inst->dial_us, r->connect_us, memory_order_relaxed);
-	session_set_state(s, SESSION_RUNNING);
-	s->last_active = worker_now(s->shard->worker);
-	send_status(ch, NP_REASON_DONE, s->target);
-	if (s->half_close_due)
-		session_half_close(s);
-	channel_resume(ch);
-	if (s->state != SESSION_ENDED)
-		session_pump(s);
-	channel_flush(ch);
-}
-
-static void target_dial_options(const struct instance *inst, struct dial_options *o)
-{
-	*o = (struct dial_options){
-	    .targets = inst->cfg.targets,
-	    .ntargets = inst->cfg.ntargets,
-	    .balance = (struct np_balance *)&inst->balance,
-	    .source = inst->cfg.dial_auto ? NULL : &inst->cfg.dial,
-	    .dns_ms = inst->cfg.dns_ms,
-	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
-	};
-}
-
-/* For the log, until it is known which one answers. */
-static void name_targets(struct session *s)
-{
-	const struct np_config *cfg = &s->shard->inst->cfg;
-	char text[NP_HOST_MAX + 16];
-
-	np_hostport_format(&cfg->targets[0], text, sizeof(text));
-	snprintf(s->target, sizeof(s->target), "%.70s%s", text, cfg->ntargets > 1 ? ",..." : "");
-}
-
-static void egress_dial(struct session *s)
-{
-	struct dial_options o;
-
-	name_targets(s);
-	target_dial_options(s->shard->inst, &o);
-	if (dial_start(s->shard->worker, &o, egress_on_dialed, s, &s->dial) != NP_OK)
-		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY);
-}
-
-void session_trace_answer(struct session *s, bool delivered)
-{
-	if (s->state != SESSION_DIALING)
-		return;
-	if (delivered)
-		egress_refuse(s->channel, s, NP_REASON_MAYBE_DELIVERED);
-	else
-		egress_dial(s);
-}
-
-void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_proxy_info *info)
-{
-	struct shard *sh = ch->shard;
-	struct instance *inst = sh->inst;
-	struct session *s;
-
-	if (inst->cfg.notcp) {
-		egress_refuse(ch, NULL, NP_REASON_NOT_SERVED);
-		return;
-	}
-	if (sh->stopping || atomic_load_explicit(&inst->draining, memory_order_relaxed)) {
-		egress_refuse(ch, NULL, NP_REASON_SHUTDOWN);
-		return;
-	}
-	if (!instance_slot_take(inst)) {
-		struct session_record r = {
-		    .reason = NP_REASON_SLOT_LIMIT, .visitor = &info->src, .target = "-"};
-
-		shard_record(sh, &r);
-		egress_refuse(ch, NULL, NP_REASON_SLOT_LIMIT);
-		return;
-	}
-	s = session_new(sh, SESSION_EGRESS);
-	if (s == NULL) {
-		instance_slot_give(inst);
-		egress_refuse(ch, NULL, NP_REASON_NO_MEMORY);
-		return;
-	}
-	s->visitor = info->src;
-	s->listener = info->dst;
-	s->attempt = attempt;
-	memcpy(s->trace, info->trace, NP_TRACE_LEN);
-	s->channel = ch;
-	ch->session = s;
-	if (attempt == 1)
-		egress_dial(s);
-	else if (trace_ask(s) != NP_OK)
-		egress_refuse(ch, s, NP_REASON_NO_MEMORY);
-}
-
-/* -- single-end -- */
-
-static void session_on_single(struct session *s, struct side *side, short what)
-{
-	if (s->state == SESSION_ENDED)
-		return;
-	if ((what & EV_READ) != 0)
-		side->readable = true;
-	if ((what & EV_WRITE) != 0)
-		side->writable = true;
-	if (s->state != SESSION_RUNNING)
-		return;
-	if ((what & EV_READ) != 0 && side->eof && side_error(side) != 0) {
-		session_end(s, side == &s->outer ? NP_REASON_VISITOR_RESET : NP_REASON_TARGET_RESET,
-			    true);
-		return;
-	}
-	relay_single(s);
-}
-
-static void single_on_outer(evutil_socket_t fd, short what, void *arg)
-{
-	struct session *s = arg;
-
-	(void)fd;
-	NP_CHECK_MAGIC(s, SESSION_MAGIC);
-	session_on_single(s, &s->outer, what);
-}
-
-static void single_on_inner(evutil_socket_t fd, short what, void *arg)
-{
-	struct session *s = arg;
-
-	(void)fd;
-	NP_CHECK_MAGIC(s, SESSION_MAGIC);
-	session_on_single(s, &s->inner, what);
-}
-
-static void single_connected(struct session *s, int fd, const struct np_addr *addr)
-{
-	stream_init(&s->inner.stream, fd);
-	np_addr_format(addr, s->target);
-	if (!write_proxy_header(s, &s->inner.stream)) {
-		session_end(s, NP_REASON_TARGET_RESET, true);
-		return;
-	}
-	if (side_attach(&s->inner, s->shard->worker, single_on_inner, s) != NP_OK) {
-		session_end(s, NP_REASON_NO_MEMORY, true);
-		return;
-	}
-	session_set_state(s, SESSION_RUNNING);
-	s->last_active = worker_now(s->shard->worker);
-	worker_defer(s->shard->worker, &s->task);
-}
-
-static void single_on_dialed(void *arg, const struct dial_result *r)
-{
-	struct session *s = arg;
-
-	s->dial = NULL;
-	if (r->fd == -1) {
-		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		session_end(s, r->reason, np_buf_len(&s->pending[NP_DIR_UP]) > 0);
-		return;
-	}
-	atomic_store_explicit(&s->shard->inst->dial_us, r->connect_us, memory_order_relaxed);
-	single_connected(s, r->fd, &r->addr);
-}
-
-void session_start_single(struct visitor *v)
-{
-	struct shard *sh = v->shard;
-	struct session *s = session_new(sh, SESSION_SINGLE);
-	struct np_addr target = v->target_addr;
-	int fd = v->target_fd;
-	struct dial_options o;
-
-	if (s == NULL) {
-		visitor_refuse(v, NP_REASON_NO_MEMORY);
-		return;
-	}
-	v->target_fd = -1;
-	stream_move(&s->outer.stream, &v->stream);
-	s->visitor = v->peer;
-	s->listener = v->local;
-	s->start = v->start;
-	s->pending[NP_DIR_UP] = v->first;
-	s->pending[NP_DIR_UP].max = WORKER_SCRATCH;
-	np_buf_init(&v->first, 0);
-	visitor_free(v);
-	if (side_attach(&s->outer, sh->worker, single_on_outer, s) != NP_OK) {
-		if (fd != -1)
-			close(fd);
-		session_end(s, NP_REASON_NO_MEMORY, true);
-		return;
-	}
-	if (fd != -1) {
-		single_connected(s, fd, &target);
-		return;
-	}
-	name_targets(s);
-	target_dial_options(sh->inst, &o);
-	if (dial_start(sh->worker, &o, single_on_dialed, s, &s->dial) != NP_OK)
-		session_end(s, NP_REASON_NO_MEMORY, true);
 }
 
 /* -- time -- */

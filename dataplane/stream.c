@@ -138,6 +138,12 @@ static void bio_method_make(void)
 	bio_method = m;
 }
 
+void stream_exit(void)
+{
+	BIO_meth_free(bio_method);
+	bio_method = NULL;
+}
+
 /* Counts the peer's KeyUpdates: each costs us a key derivation, and nothing bounds them in TLS. */
 static void on_tls_message(int is_write, int version, int type, const void *buf, size_t len,
 			   SSL *ssl, void *arg)

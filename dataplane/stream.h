@@ -38,6 +38,8 @@ struct stream {
 	struct np_buf prefix; /* read before TLS began */
 };
 
+/* stream_exit - gives back what all streams share; at the end of the process. */
+void stream_exit(void);
 /* stream_init - takes @fd. stream_init_tls - takes @fd and @ssl; @prefix (may be NULL, @n) is
  * copied. Errors: NP_ENOMEM: nothing taken. */
 void stream_init(struct stream *s, int fd);

@@ -49,6 +49,14 @@ enum np_err tls_client_ctx(const char *ca, SSL_CTX **out, struct np_diag *diag) 
 
 /* tls_trust_load - the part of tls_client_ctx that reads @ca. Errors: NP_ESYS, NP_EINVAL. */
 enum np_err tls_trust_load(SSL_CTX *ctx, const char *ca, struct np_diag *diag) NP_MUST_CHECK;
+/*
+ * tls_trust_preload - loads the system's trust store, once. Blocks: 17 ms; not on a loop.
+ * tls_trust_ready - would tls_verify_peer with @ctx not have to load it?
+ * tls_exit - gives it back; at the end of the process.
+ */
+void tls_trust_preload(void);
+bool tls_trust_ready(SSL_CTX *ctx);
+void tls_exit(void);
 /* tls_tickets_rotate - new ticket keys for a server's @ctx now, not after 12 h; those in use become
  * the previous ones. Errors: NP_ENOTFOUND (no server's context), NP_ECRYPTO. */
 enum np_err tls_tickets_rotate(SSL_CTX *ctx) NP_MUST_CHECK;

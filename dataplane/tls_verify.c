@@ -13,6 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
  */
 static pthread_once_t system_once = PTHREAD_ONCE_INIT;
 static X509_STORE *system_store;
+static _Atomic bool system_loaded;
 
 static void system_store_load(void)
 {
@@ -30,6 +32,25 @@ static void system_store_load(void)
 	if (system_store != NULL)
 		(void)X509_STORE_set_default_paths(system_store);
 	ERR_clear_error();
+	atomic_store(&system_loaded, true);
+}
+
+void tls_trust_preload(void)
+{
+	pthread_once(&system_once, system_store_load);
+}
+
+bool tls_trust_ready(SSL_CTX *ctx)
+{
+	X509_STORE *own = SSL_CTX_get_cert_store(ctx);
+
+	return atomic_load(&system_loaded) || sk_X509_OBJECT_num(X509_STORE_get0_objects(own)) > 0;
+}
+
+void tls_exit(void)
+{
+	X509_STORE_free(system_store);
+	system_store = NULL;
 }
 
 /* A context without anchors of its own was made without ca=. */

@@ -6,9 +6,10 @@
  * obeys the action bits. An exhaustive model of two such ends with crossing frames is in
  * tests/unit.
  *
- *   ingress: IDLE --tx OPEN--> OPENING --rx STATUS 0--> RUNNING --> ... both halves ended, rx DONE
- * --> IDLE egress:  IDLE --rx OPEN--> DIALING --tx STATUS 0--> RUNNING --> ... both halves ended,
- * tx DONE --> IDLE
+ *   ingress: IDLE --tx OPEN--> OPENING --rx STATUS 0--> RUNNING
+ *            --both halves ended, rx DONE--> IDLE
+ *   egress:  IDLE --rx OPEN--> DIALING --tx STATUS 0--> RUNNING
+ *            --both halves ended, tx DONE--> IDLE
  *
  * A half is ended by FIN or RESET (STATUS != 0 counts as a RESET of the egress). Who receives a
  * RESET and has sent neither FIN nor RESET owes a RESET as answer. After its own RESET an end drops

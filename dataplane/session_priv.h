@@ -1,0 +1,20 @@
+/*
+ * session_priv.h - inside of session: what session.c (life, ingress) and session_target.c (egress,
+ * single-end) share.
+ */
+#ifndef NP_SESSION_PRIV_H
+#define NP_SESSION_PRIV_H
+
+#include "session.h"
+
+/* session_new - on the shard's list, DIALING, counted in; NULL without memory. */
+struct session *session_new(struct shard *sh, enum session_role role);
+/* session_on_outer - the event of a tunnel end's outer socket. */
+void session_on_outer(evutil_socket_t fd, short what, void *arg);
+/* session_pump - what the sockets allow now. */
+void session_pump(struct session *s);
+/* side_error - a reset that reading would not find, because reading is paused or the side ended its
+ * direction. */
+int side_error(const struct side *side);
+
+#endif
