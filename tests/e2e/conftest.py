@@ -32,7 +32,8 @@ def bench(request, tmp_path, certs):
     failed = trouble or getattr(request.node, "call_failed", True)
     for n in b.nodes if failed else ():
         request.node.add_report_section("teardown", n.name, " ".join(n.args) + "\n" + n.log()[-4000:])
-    assert not trouble, "\n".join(trouble)
+    if trouble:
+        pytest.fail("\n".join(trouble), pytrace=False)
 
 
 @pytest.hookimpl(hookwrapper=True)

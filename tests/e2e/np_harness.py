@@ -113,6 +113,12 @@ class Node:
     def log(self):
         return "\n".join(x.raw for x in self.lines()) + self._rest.decode("utf-8", "replace")
 
+    def last_words(self, n=800):
+        """The end of the log, or the head of a sanitizer's report, which says where."""
+        text = self.log()
+        m = re.search(r"^.*(?:ERROR|WARNING): \w*Sanitizer|^.*runtime error:", text, re.M)
+        return text[m.start():m.start() + 3 * n] if m else text[-n:]
+
     def wait_line(self, pattern, level=None, timeout=10, count=1):
         """The @count-th line (1 = first) that matches."""
         wait_for(lambda: f"{count} × {level or 'any'} line /{pattern}/ in {self.name}",
@@ -169,7 +175,7 @@ class Node:
             got = self._p.wait(timeout * SLACK)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} still runs after {timeout * SLACK:g} s") from None
-        assert got == status, f"{self.name} exited with {got}, not {status}:\n{self.log()[-600:]}"
+        assert got == status, f"{self.name} exited with {got}, not {status}:\n{self.last_words()}"
 
     def terminate(self, timeout=STOP_S):
         self.signal(signal.SIGTERM)
@@ -451,9 +457,9 @@ class Bench:
                 trouble.append(str(e))
         for n in self.nodes:
             if n not in up and n.expected_status is None:
-                trouble.append(f"{n.name} ended on its own:\n{n.log()[-600:]}")
+                trouble.append(f"{n.name} ended on its own:\n{n.last_words()}")
             n.close()
-            trouble += [f"{n.name}: {x}" for x in n.alarms()]
+            trouble += [f"{n.name}: {x}" for x in n.alarms()[:4]]
         for x in self._things:
             if isinstance(x, FaultProxy):
                 x.close()

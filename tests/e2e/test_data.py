@@ -118,7 +118,7 @@ def test_reset__while_the_target_does_not_read__next_sessions_are_clean(bench, f
     gate = threading.Event()
 
     def script(s):
-        gate.wait(30)
+        gate.wait(120)
         return how_it_ends(s)
 
     t = bench.link(flow, tls, client={"min": 1}, target=bench.tcp_target(script))
