@@ -535,11 +535,6 @@ void channel_tick(struct channel *ch, struct np_mono now)
 		channel_close(ch, "the turn did not settle");
 		return;
 	}
-	if (np_mono_is_set(ch->retire_deadline) && ch->state == CHANNEL_IDLE &&
-	    np_mono_before(ch->retire_deadline, now)) {
-		channel_close(ch, "retired");
-		return;
-	}
 	tick_liveness(ch, now);
 	if (ch->state != CHANNEL_CLOSED && ch->kind == NP_CHANNEL_DATAGRAM)
 		udp_flows_tick(ch->flows, now);

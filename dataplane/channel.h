@@ -20,10 +20,8 @@
 #define CHANNEL_DIAL_AHEAD	(32 * 1024) /* read before STATUS at the egress */
 #define CHANNEL_PING_MS		20000	    /* ± 25 % */
 #define CHANNEL_PING_TIMEOUT_MS 10000
-#define CHANNEL_STALE_MS	60000 /* silent for longer: pinged before use */
-#define CHANNEL_SETTLE_MS	2000  /* after RESET: for the rest of the turn */
+#define CHANNEL_SETTLE_MS	2000 /* after RESET: for the rest of the turn */
 #define CHANNEL_SETTLE_BYTES	(1024 * 1024)
-#define CHANNEL_RETIRE_MS	5000
 #define CHANNEL_USER_TIMEOUT_MS 30000
 #define CHANNEL_PINGS_PER_S	10
 #define CHANNEL_ROUNDS		4 /* reads in one callback */
@@ -53,7 +51,7 @@ struct channel {
 	struct np_buf rx, tx;
 	struct session *session; /* of the running turn; NULL while a dead turn settles */
 	uint32_t discarded;
-	struct np_mono last_rx, settle_deadline, ping_due, ping_sent, retire_deadline;
+	struct np_mono last_rx, settle_deadline, ping_due, ping_sent;
 	struct np_mono ping_window;
 	unsigned pings_in_window;
 	bool pinging;

@@ -246,6 +246,11 @@ void client_made(struct client *c, struct maker *m, struct channel *ch)
 		if (m->kind == NP_CHANNEL_STREAM)
 			np_pool_fill_dial_ok(&c->fill, m->took_us);
 	}
+	if (current && ch != NULL && m->ticket != NULL && c->welcome.tls != 0) {
+		SSL_SESSION_free(c->ticket); /* the next dials resume from it */
+		c->ticket = m->ticket;
+		m->ticket = NULL;
+	}
 	if (!current && ch != NULL)
 		channel_command_close(ch);
 	if (current)

@@ -21,6 +21,7 @@ static void maker_release(struct grave *g)
 
 	m->magic = 0;
 	np_wipe(m->d, sizeof(m->d));
+	SSL_SESSION_free(m->ticket);
 	np_free(m);
 }
 
@@ -57,7 +58,6 @@ void maker_fail(struct maker *m, const char *why)
 	if (m->state == MAKER_DONE)
 		return;
 	snprintf(m->why, sizeof(m->why), "%s", why);
-	m->closed_early = m->state >= MAKER_PREAMBLE;
 	counter_add(&m->shard->counters, COUNTER_CHANNEL_FAILURES, 1);
 	stream_close(&m->stream, true);
 	maker_end(m);
@@ -159,6 +159,12 @@ static bool step_preamble(struct maker *m)
 	return true;
 }
 
+static void drop_ticket(void *arg, SSL_SESSION *session)
+{
+	(void)arg;
+	SSL_SESSION_free(session);
+}
+
 static void maker_succeed(struct maker *m)
 {
 	struct channel *ch;
@@ -167,6 +173,8 @@ static void maker_succeed(struct maker *m)
 	if (m->ev_added)
 		event_del(&m->ev);
 	m->ev_added = false;
+	if (m->stream.ssl != NULL) /* the maker is gone when a later one comes */
+		tls_on_session(m->stream.ssl, drop_ticket, NULL);
 	if (channel_new(m->shard, m->peer, m->kind, m->ingress, &m->stream, &ch) != NP_OK) {
 		maker_fail(m, "out of memory");
 		return;
@@ -215,6 +223,14 @@ static void maker_step(struct maker *m)
 		step_hello(m);
 }
 
+static void on_ticket(void *arg, SSL_SESSION *session)
+{
+	struct maker *m = arg;
+
+	SSL_SESSION_free(m->ticket);
+	m->ticket = session;
+}
+
 static void maker_on_dialed(void *arg, const struct dial_result *r)
 {
 	struct maker *m = arg;
@@ -230,6 +246,7 @@ static void maker_on_dialed(void *arg, const struct dial_result *r)
 			maker_fail(m, "out of memory");
 			return;
 		}
+		tls_on_session(m->ssl, on_ticket, m);
 		m->ssl = NULL;
 		m->state = MAKER_TLS;
 	} else {

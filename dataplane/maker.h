@@ -45,7 +45,7 @@ struct maker {
 	/* what came out */
 	struct channel *channel; /* NULL = failed */
 	int64_t took_us;
-	bool closed_early; /* the server closed it after the preamble */
+	SSL_SESSION *ticket; /* owned; a newer one than it came with */
 	bool resumed;
 	char why[160];
 };

@@ -11,9 +11,20 @@
 
 #include <string.h>
 #include <unistd.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
 #include <utlist.h>
 
 #define TICK_MS 100
+
+/* How many unauthenticated connections a source (/32, /64) has. */
+struct newcomer_source {
+	uint64_t key;
+	unsigned n;
+	bool known;
+	UT_hash_handle hh;
+};
 
 static void newcomer_release(struct grave *g)
 {
@@ -33,6 +44,39 @@ void newcomer_detach(struct newcomer *nc)
 	nc->is_ready = false;
 }
 
+/* false: out of memory */
+static bool source_count(struct server *sv, struct newcomer *nc)
+{
+	struct newcomer_source *src = NULL;
+
+	HASH_FIND(hh, sv->sources, &nc->source, sizeof(nc->source), src);
+	if (src == NULL) {
+		src = np_calloc(1, sizeof(*src));
+		if (src == NULL)
+			return false;
+		src->key = nc->source;
+		HASH_ADD(hh, sv->sources, key, sizeof(src->key), src);
+		if (src->hh.tbl == NULL) {
+			np_free(src);
+			return false;
+		}
+	}
+	src->n++;
+	src->known = nc->known;
+	return true;
+}
+
+static void source_uncount(struct server *sv, const struct newcomer *nc)
+{
+	struct newcomer_source *src = NULL;
+
+	HASH_FIND(hh, sv->sources, &nc->source, sizeof(nc->source), src);
+	if (src == NULL || --src->n > 0)
+		return;
+	HASH_DEL(sv->sources, src);
+	np_free(src);
+}
+
 void newcomer_leave(struct newcomer *nc)
 {
 	if (nc->dead)
@@ -41,6 +85,8 @@ void newcomer_leave(struct newcomer *nc)
 	newcomer_detach(nc);
 	DL_DELETE(nc->server->newcomers, nc);
 	nc->server->nnewcomers--;
+	nc->server->nunknown -= !nc->known;
+	source_uncount(nc->server, nc);
 	stream_close(&nc->stream, true);
 	control_close(nc->control, true);
 	nc->control = NULL;
@@ -73,31 +119,28 @@ static bool source_is_known(const struct server *sv, uint64_t source)
 	return false;
 }
 
-/* Room for a new one: the oldest of the source that has most of them goes; half of the places are
- * for known sources. */
+/*
+ * Room for a new one: the oldest connection of the source that has most of them goes. Sources without a live session
+ * share half of the places.
+ */
 static void newcomer_evict(struct server *sv)
 {
-	struct newcomer *nc, *other, *victim = NULL;
-	unsigned most = 0, looked = 0;
+	bool unknown_only = sv->nunknown > NEWCOMERS_MAX / 2;
+	struct newcomer_source *src, *next, *most = NULL;
+	struct newcomer *nc;
 
-	DL_FOREACH (sv->newcomers, nc) {
-		unsigned n = 0;
-
-		/* The sources of the oldest few decide well enough, in bounded time. */
-		if (++looked > 16 && victim != NULL)
+	if (!unknown_only && sv->nnewcomers <= NEWCOMERS_MAX)
+		return;
+	HASH_ITER (hh, sv->sources, src, next)
+		if ((!unknown_only || !src->known) && (most == NULL || src->n > most->n))
+			most = src;
+	if (most == NULL)
+		return;
+	DL_FOREACH (sv->newcomers, nc)
+		if (nc->source == most->key)
 			break;
-		if (source_is_known(sv, nc->source) && sv->nnewcomers <= NEWCOMERS_MAX)
-			continue;
-		DL_FOREACH (sv->newcomers, other)
-			n += other->source == nc->source;
-		if (n > most) {
-			most = n;
-			victim = nc;
-		}
-	}
-	if (victim == NULL)
-		victim = sv->newcomers;
-	newcomer_close(victim, "too many unauthenticated connections", false);
+	if (nc != NULL)
+		newcomer_close(nc, "too many unauthenticated connections", false);
 }
 
 /* -- steps -- */
@@ -287,8 +330,15 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 	nc->source = np_addr_source_key(&nc->addr);
 	nc->deadline = np_mono_add_ms(np_mono_now(), runtime.env.handshake_timeout_ms);
 	stream_init(&nc->stream, fd);
+	nc->known = source_is_known(sv, nc->source);
+	if (!source_count(sv, nc)) {
+		stream_close(&nc->stream, true);
+		np_free(nc);
+		return;
+	}
 	DL_APPEND(sv->newcomers, nc);
 	sv->nnewcomers++;
+	sv->nunknown += !nc->known;
 	if (event_assign(&nc->ev, sv->inst->home->base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
 			 newcomer_on_event, nc) != 0 ||
 	    event_add(&nc->ev, NULL) != 0) {
@@ -296,8 +346,7 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 		return;
 	}
 	nc->ev_added = true;
-	if (sv->nnewcomers > NEWCOMERS_MAX)
-		newcomer_evict(sv);
+	newcomer_evict(sv);
 	if (!evtimer_pending(sv->tick, NULL))
 		evtimer_add(sv->tick, &tv);
 }

@@ -32,6 +32,7 @@ struct newcomer {
 	bool ev_added;
 	struct np_addr addr;
 	uint64_t source;
+	bool known; /* the source holds a live session */
 	struct np_mono deadline;
 	uint8_t first[NP_PREAMBLE_LEN];
 	size_t nfirst;
@@ -43,9 +44,10 @@ struct server {
 	struct instance *inst;
 	struct listener *listeners[INSTANCE_LISTENERS_MAX];
 	struct newcomer *newcomers, *ready;
-	unsigned nnewcomers;
-	struct task task;   /* runs the ready ones, a few a pass */
-	struct event *tick; /* deadlines; pending while there are newcomers */
+	unsigned nnewcomers, nunknown;	 /* nunknown: of sources without a live session */
+	struct newcomer_source *sources; /* hash: how many of them a source has */
+	struct task task;		 /* runs the ready ones, a few a pass */
+	struct event *tick;		 /* deadlines; pending while there are newcomers */
 	bool draining;
 };
 

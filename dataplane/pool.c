@@ -291,6 +291,10 @@ void pool_visitor(struct instance *inst, struct visitor *v, bool front)
 		pool_assign(p, v);
 		return;
 	}
+	if (pool->nwaiting >= (unsigned)runtime.env.semaphore_limit) {
+		visitor_refuse(v, NP_REASON_QUEUE_FULL);
+		return;
+	}
 	v->state = VISITOR_WAITING;
 	v->channel = NULL;
 	v->deadline = np_mono_add_ms(now, runtime.env.pool_get_timeout_ms);

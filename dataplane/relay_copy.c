@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "channel_turn.h"
+#include "runtime.h"
 
 #include <string.h>
 #include <utlist.h>
@@ -166,6 +167,15 @@ static enum np_reason outer_reset_reason(const struct session *s)
 
 /* -- tunnel ends -- */
 
+/* What one read takes: eight buffers, as far as the scratch has them. */
+static size_t read_max(void)
+{
+	size_t n = (size_t)runtime.env.tcp_data_buf_size * 8,
+	       max = WORKER_SCRATCH - NP_FRAME_HEADER;
+
+	return n < max ? n : max;
+}
+
 /* How much may be read from the outer side now; 0 = wait. */
 static size_t outer_want(const struct session *s)
 {
@@ -176,7 +186,7 @@ static size_t outer_want(const struct session *s)
 		return 0;
 	if (s->state == SESSION_OPENING)
 		return VISITOR_KEEP_MAX - np_buf_len(&s->kept);
-	return WORKER_SCRATCH - NP_FRAME_HEADER;
+	return read_max();
 }
 
 static void outer_ended(struct session *s)
@@ -383,7 +393,7 @@ static bool single_once(struct session *s, const struct way *w)
 		return false;
 	if (w->from->eof || !w->from->readable)
 		return false;
-	grant = relay_grant(s, rate_dir(w->dir), WORKER_SCRATCH);
+	grant = relay_grant(s, rate_dir(w->dir), read_max());
 	if (grant == 0)
 		return false;
 	switch (stream_read(&w->from->stream, buf, grant, &n)) {

@@ -172,11 +172,11 @@ static void admit(struct newcomer *nc)
 	struct control *c = nc->control;
 	struct peer *p;
 
-	takeover(nc);
 	if (nc->server->draining) {
 		reject(nc, NP_REJECT_SHUTDOWN);
 		return;
 	}
+	takeover(nc);
 	if (over_limits(nc->server, nc->source) || (p = peer_admit(nc)) == NULL) {
 		reject(nc, NP_REJECT_LIMIT);
 		return;

@@ -292,6 +292,7 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 	s->kept = v->first;
 	np_buf_init(&v->first, 0);
 	s->attempt = v->attempt;
+	s->same_boot = v->same_boot;
 	memcpy(s->trace, v->trace, NP_TRACE_LEN);
 	visitor_free(v);
 	s->channel = ch;
@@ -316,7 +317,7 @@ void session_status(struct session *s, uint8_t code, const char *text, size_t le
 	NP_ASSERT(s->role == SESSION_INGRESS);
 	if (code == NP_REASON_RETIRED) {
 		/* Promised: no dial took place. The turn still settles without a session. */
-		session_requeue(s, false, s->attempt);
+		session_requeue(s, s->same_boot, s->attempt);
 		return;
 	}
 	channel_post_outcome(s->channel, code == 0);

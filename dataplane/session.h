@@ -64,6 +64,7 @@ struct session {
 	/* tunnel */
 	struct channel *channel; /* borrowed; busy with this session */
 	struct np_buf kept;	 /* ingress until STATUS: what was read, for a second attempt */
+	bool same_boot;		 /* a second attempt that only this boot_id may take */
 	bool data_given;	 /* a DATA byte was given to the channel's socket */
 	struct np_mono status_deadline;
 	/* single */

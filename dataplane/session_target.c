@@ -144,6 +144,10 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 		egress_refuse(ch, NULL, NP_REASON_SHUTDOWN);
 		return;
 	}
+	if (attempt == 1 && trace_seen(sh, info->trace)) {
+		egress_refuse(ch, NULL, NP_REASON_CHANNEL_LOST);
+		return;
+	}
 	if (!instance_slot_take(inst)) {
 		struct session_record r = {
 		    .reason = NP_REASON_SLOT_LIMIT, .visitor = &info->src, .target = "-"};

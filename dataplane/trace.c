@@ -64,6 +64,15 @@ void trace_lost(struct shard *sh, const uint8_t id[NP_TRACE_LEN], bool delivered
 	shard_wake(sh);
 }
 
+bool trace_seen(const struct shard *sh, const uint8_t id[NP_TRACE_LEN])
+{
+	struct trace *t = NULL;
+
+	if (sh->traces != NULL)
+		HASH_FIND(hh, sh->traces, id, NP_TRACE_LEN, t);
+	return t != NULL;
+}
+
 void trace_tick(struct shard *sh, struct np_mono now)
 {
 	while (sh->traces != NULL && np_mono_diff_ms(now, sh->traces->when) > TRACE_KEEP_MS)
@@ -89,6 +98,8 @@ static bool ask_shard(struct shard *sh, const struct trace_query *q)
 	HASH_FIND(hh, sh->traces, q->id, NP_TRACE_LEN, t);
 	if (t != NULL && t->delivered)
 		return true;
+	/* A first attempt that is still on its way here comes too late. */
+	trace_lost(sh, q->id, false);
 	DL_FOREACH_SAFE (sh->sessions, s, next) {
 		if (s->role != SESSION_EGRESS || s->query == q ||
 		    memcmp(s->trace, q->id, NP_TRACE_LEN) != 0)

@@ -16,6 +16,8 @@
 
 /* trace_lost - remembers an egress turn that ended with its channel. Thread: the shard's worker. */
 void trace_lost(struct shard *sh, const uint8_t id[NP_TRACE_LEN], bool delivered);
+/* trace_seen - is @id one whose turn was lost, or that a second attempt took over? Thread: as above. */
+bool trace_seen(const struct shard *sh, const uint8_t id[NP_TRACE_LEN]);
 /* trace_ask - session_trace_answer(s, delivered) follows, unless trace_forget(s) comes first.
  * Errors: NP_ENOMEM. */
 enum np_err trace_ask(struct session *s) NP_MUST_CHECK;

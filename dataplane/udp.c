@@ -164,7 +164,7 @@ static bool flow_open(struct udp_flow *fl, struct channel *ch)
 	struct udp_flows *f = ch->flows;
 	size_t n;
 
-	if (HASH_CNT(hh_id, f->by_id) >= UDP_FLOWS_PER_CHANNEL)
+	if (HASH_CNT(hh_id, f->by_id) >= UDP_FLOWS_PER_CHANNEL || f->next_id == UINT32_MAX)
 		return false;
 	fl->id = ++f->next_id;
 	np_addr_unmap(&info.src);
@@ -195,7 +195,8 @@ static struct udp_flow *ingress_flow(struct udp_ingress *u, const struct np_addr
 	HASH_FIND(hh_key, u->by_key, &key, sizeof(key), fl);
 	if (fl != NULL)
 		return fl;
-	if (!instance_slot_take(u->inst))
+	if (atomic_load_explicit(&u->inst->draining, memory_order_relaxed) ||
+	    !instance_slot_take(u->inst))
 		return NULL;
 	fl = udp_flow_new(u->inst, peer, local);
 	if (fl == NULL) {
@@ -267,7 +268,7 @@ static void ingress_on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (int i = 0; i < UDP_BATCH; i++) {
 		struct np_addr peer = {.len = 0}, local;
-		struct iovec iov = {.iov_base = buf + DGRAM_HEAD, .iov_len = NP_DGRAM_MAX};
+		struct iovec iov = {.iov_base = buf + DGRAM_HEAD, .iov_len = udp_recv_max()};
 		union pktinfo_space space;
 		struct msghdr mh = {.msg_name = &peer.sa,
 				    .msg_namelen = sizeof(peer.in6),
@@ -282,6 +283,10 @@ static void ingress_on_readable(evutil_socket_t fd, short what, void *arg)
 			continue;
 		if (n == -1)
 			break;
+		if ((mh.msg_flags & MSG_TRUNC) != 0) {
+			counter_add(udp_counters(u->inst), COUNTER_UDP_DROPPED, 1);
+			continue;
+		}
 		peer.len = mh.msg_namelen;
 		local_of(&mh, u->port, &local);
 		ch = ingress_datagram(u, &peer, &local, buf, (size_t)n);

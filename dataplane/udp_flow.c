@@ -31,6 +31,13 @@ bool udp_rate(struct instance *inst, int dir, size_t len)
 	return false;
 }
 
+size_t udp_recv_max(void)
+{
+	size_t n = (size_t)runtime.env.udp_data_buf_size;
+
+	return n < NP_DGRAM_MAX ? n : NP_DGRAM_MAX;
+}
+
 static void flow_release(struct grave *g)
 {
 	struct udp_flow *fl = (struct udp_flow *)((char *)g - offsetof(struct udp_flow, grave));
@@ -151,7 +158,7 @@ static void target_on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	NP_CHECK_MAGIC(fl, UDP_FLOW_MAGIC);
 	for (int i = 0; i < UDP_BATCH && !fl->dead; i++) {
-		ssize_t n = recv(fd, buf + DGRAM_HEAD, NP_DGRAM_MAX, 0);
+		ssize_t n = recv(fd, buf + DGRAM_HEAD, udp_recv_max(), MSG_TRUNC);
 
 		if (n == -1 && (errno == ECONNREFUSED || errno == EHOSTUNREACH ||
 				errno == ENETUNREACH || errno == EINTR))
@@ -159,7 +166,10 @@ static void target_on_readable(evutil_socket_t fd, short what, void *arg)
 		if (n == -1)
 			break;
 		udp_flow_touch(fl);
-		target_datagram(fl, buf, (size_t)n);
+		if ((size_t)n > udp_recv_max())
+			counter_add(udp_counters(fl->inst), COUNTER_UDP_DROPPED, 1);
+		else
+			target_datagram(fl, buf, (size_t)n);
 	}
 	ch = !fl->dead && fl->flows != NULL ? fl->flows->channel : NULL;
 	if (ch != NULL)
@@ -243,6 +253,11 @@ void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len)
 {
 	struct counters *c = udp_counters(fl->inst);
 
+	if (fl->fd == -1 &&
+	    np_mono_diff_ms(np_mono_now(), fl->start) > runtime.env.udp_dial_timeout_ms) {
+		udp_flow_end(fl, NP_REASON_RESOLVE_FAILED, true);
+		return;
+	}
 	if (fl->fd == -1) {
 		if (np_buf_space(&fl->held) >= len + 2) {
 			np_buf_put_u16(&fl->held, (uint16_t)len);

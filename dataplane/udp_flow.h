@@ -62,6 +62,8 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 			      const struct np_addr *local);
 /* udp_flow_end - counted, logged, freed; DCLOSE to the other end if @tell. */
 void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell);
+/* udp_recv_max - the largest datagram that is taken (NP_UDP_DATA_BUF_SIZE); one more byte tells a larger one. */
+size_t udp_recv_max(void);
 void udp_flow_touch(struct udp_flow *fl);
 /* udp_flow_target - begins to connect it to a target; datagrams are held meanwhile. false: it was
  * ended. */
