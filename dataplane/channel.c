@@ -9,6 +9,7 @@
 #include "channel_turn.h"
 #include "relay.h"
 #include "shard.h"
+#include "trace.h"
 #include "udp.h"
 
 #include <errno.h>
@@ -35,17 +36,23 @@ static void channel_release(struct grave *g)
 {
 	struct channel *ch = (struct channel *)((char *)g - offsetof(struct channel, grave));
 
+	udp_flows_free(ch->flows);
 	ch->magic = 0;
 	np_free(ch);
 }
 
+static void set_user_timeout(int fd, int ms)
+{
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 static void set_socket_options(int fd, enum np_channel_kind kind)
 {
-	const int on = 1, user_timeout = CHANNEL_USER_TIMEOUT_MS, lowat = 64 * 1024;
+	const int on = 1, lowat = 64 * 1024;
 
 	/* Failures cost speed or a late notice, never correctness. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
+	set_user_timeout(fd, CHANNEL_USER_TIMEOUT_MS);
 	if (kind == NP_CHANNEL_DATAGRAM)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
 }
@@ -68,7 +75,7 @@ enum np_err channel_new(struct shard *sh, struct peer *peer, enum np_channel_kin
 	ch->ingress = ingress;
 	ch->task.run = channel_task;
 	ch->peer = peer;
-	memcpy(ch->boot_id, peer->boot_id, sizeof(ch->boot_id));
+	memcpy(ch->origin, peer->origin, sizeof(ch->origin));
 	ch->dial_budget_ms = peer->dial_budget_ms;
 	np_turn_init(&ch->turn, ingress ? NP_TURN_INGRESS : NP_TURN_EGRESS);
 	np_buf_init(&ch->rx, CHANNEL_RX_MAX);
@@ -96,10 +103,7 @@ static void channel_on_event(evutil_socket_t fd, short what, void *arg)
 	NP_CHECK_MAGIC(ch, CHANNEL_MAGIC);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	if ((what & EV_READ) != 0)
-		ch->readable = true;
-	if ((what & EV_WRITE) != 0)
-		ch->writable = true;
+	stream_event(&ch->stream, what, &ch->readable, &ch->writable);
 	if ((what & EV_READ) != 0 && ch->blocked) {
 		/* Reading is paused; a reset must be noticed all the same. */
 		int err = 0;
@@ -175,10 +179,10 @@ void channel_close(struct channel *ch, const char *why)
 	np_buf_release(&ch->rx);
 	np_buf_release(&ch->tx);
 	DL_DELETE(sh->channels, ch);
-	if (ch->flows != NULL) {
-		udp_flows_free(ch->flows);
-		ch->flows = NULL;
-	}
+	if (ch->flows != NULL)
+		udp_flows_close(ch->flows);
+	if (ch->has_last_trace) /* its DONE may not have arrived */
+		trace_lost(sh, ch->last_trace, ch->last_delivered);
 	if (busy) {
 		counter_add(&sh->counters, COUNTER_CHANNELS_LOST, 1);
 		atomic_fetch_sub_explicit(&ch->peer->busy, 1, memory_order_relaxed);
@@ -230,6 +234,24 @@ static void channel_write_failed(struct channel *ch)
 		      ch->stream.sys_errno != 0 ? strerror(ch->stream.sys_errno) : "write failed");
 }
 
+static void write_blocked(struct channel *ch)
+{
+	ch->writable = false;
+	if (ch->state != CHANNEL_BUSY || ch->stalled)
+		return;
+	ch->stalled = true;
+	set_user_timeout(ch->stream.fd, 0);
+}
+
+static void write_drained(struct channel *ch)
+{
+	ch->pong_waits = false;
+	if (!ch->stalled)
+		return;
+	ch->stalled = false;
+	set_user_timeout(ch->stream.fd, CHANNEL_USER_TIMEOUT_MS);
+}
+
 void channel_flush(struct channel *ch)
 {
 	while (ch->state != CHANNEL_CLOSED && ch->writable && np_buf_len(&ch->tx) > 0) {
@@ -240,7 +262,7 @@ void channel_flush(struct channel *ch)
 			np_buf_consume(&ch->tx, n);
 			break;
 		case STREAM_AGAIN:
-			ch->writable = false;
+			write_blocked(ch);
 			break;
 		case STREAM_EOF:
 		case STREAM_FAILED:
@@ -248,6 +270,8 @@ void channel_flush(struct channel *ch)
 			return;
 		}
 	}
+	if (ch->state != CHANNEL_CLOSED && np_buf_len(&ch->tx) == 0)
+		write_drained(ch);
 	/* Buffers exist only while bytes wait. */
 	if (ch->state != CHANNEL_CLOSED && np_buf_len(&ch->tx) == 0)
 		np_buf_release(&ch->tx);
@@ -272,7 +296,7 @@ void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
 			done += n;
 			break;
 		case STREAM_AGAIN:
-			ch->writable = false;
+			write_blocked(ch);
 			break;
 		case STREAM_EOF:
 		case STREAM_FAILED:
@@ -303,6 +327,10 @@ static void handle_ping(struct channel *ch, const uint8_t *payload)
 		channel_violation(ch, "too many pings");
 		return;
 	}
+	/* One may wait for a peer that does not read. */
+	if (ch->pong_waits && np_buf_len(&ch->tx) > 0)
+		return;
+	ch->pong_waits = true;
 	channel_put(ch, NP_FRAME_PONG, payload, 8);
 }
 
@@ -493,7 +521,9 @@ static void channel_run(struct channel *ch)
 	channel_flush(ch);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	if (ch->session != NULL && np_buf_len(&ch->tx) == 0)
+	if (ch->retire_asked && ch->state == CHANNEL_IDLE && np_buf_len(&ch->tx) == 0)
+		channel_close(ch, "not needed any more");
+	else if (ch->session != NULL && np_buf_len(&ch->tx) == 0)
 		relay_from_outer(ch->session);
 }
 
@@ -509,14 +539,15 @@ void channel_resume(struct channel *ch)
 
 /* -- time -- */
 
+/*
+ * Only idle channels have a deadline for PONG: on a busy one the answer may wait behind megabytes that a slow reader is
+ * not taking, and the ping behind our own. There a ping only keeps NAT entries alive.
+ */
 static void tick_liveness(struct channel *ch, struct np_mono now)
 {
-	if (ch->blocked) { /* not reading: its silence says nothing */
-		ch->pinging = false;
-		ch->last_rx = now;
-		return;
-	}
-	if (np_mono_before(ch->ping_sent, ch->last_rx))
+	bool idle = ch->state == CHANNEL_IDLE;
+
+	if (!idle || np_mono_before(ch->ping_sent, ch->last_rx))
 		ch->pinging = false; /* any frame proves life */
 	if (ch->pinging && np_mono_diff_ms(now, ch->ping_sent) > CHANNEL_PING_TIMEOUT_MS) {
 		channel_close(ch, "ping timeout");
@@ -524,9 +555,27 @@ static void tick_liveness(struct channel *ch, struct np_mono now)
 	}
 	if (!ch->pinging && np_mono_before(ch->ping_due, now)) {
 		ch->ping_due = next_ping(ch, now);
+		if (np_buf_len(&ch->tx) > 0)
+			return;
 		channel_send_ping(ch, now);
 		channel_flush(ch);
 	}
+}
+
+/*
+ * While a reader at the other end is stalled, TCP_USER_TIMEOUT is off: the kernel counts an acknowledged zero window as
+ * time without an answer. A peer that does not even acknowledge window probes is gone.
+ */
+static void tick_stalled(struct channel *ch)
+{
+	struct tcp_info ti;
+	socklen_t len = sizeof(ti);
+
+	if (!ch->stalled || getsockopt(ch->stream.fd, IPPROTO_TCP, TCP_INFO, &ti, &len) != 0)
+		return;
+	if (ti.tcpi_last_ack_recv > CHANNEL_USER_TIMEOUT_MS &&
+	    (ti.tcpi_retransmits > 0 || ti.tcpi_probes >= 2))
+		channel_close(ch, "the peer does not answer");
 }
 
 void channel_tick(struct channel *ch, struct np_mono now)
@@ -536,6 +585,8 @@ void channel_tick(struct channel *ch, struct np_mono now)
 		return;
 	}
 	tick_liveness(ch, now);
+	if (ch->state != CHANNEL_CLOSED)
+		tick_stalled(ch);
 	if (ch->state != CHANNEL_CLOSED && ch->kind == NP_CHANNEL_DATAGRAM)
 		udp_flows_tick(ch->flows, now);
 }

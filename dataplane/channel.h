@@ -44,6 +44,8 @@ struct channel {
 	struct event ev;
 	struct task task;
 	bool readable, writable, blocked, in_frame, parsing;
+	bool stalled;	 /* bytes wait for the socket within a turn: no TCP_USER_TIMEOUT */
+	bool pong_waits; /* a PONG is among them */
 	struct np_turn turn;
 	struct np_frame frame; /* being received */
 	uint32_t left;	       /* payload bytes of it still to come */
@@ -59,7 +61,7 @@ struct channel {
 	/* set before it is handed to its worker, read-only afterwards */
 	struct peer *
 	    peer; /* its content belongs to home, but for the atomics and boot_id, dial_budget_ms */
-	uint8_t boot_id[NP_BOOT_ID_LEN];
+	uint8_t origin[PEER_ORIGIN_LEN];
 	uint32_t dial_budget_ms;
 	/* home's side */
 	struct channel *hprev, *hnext; /* peer->idle */
@@ -72,6 +74,9 @@ struct channel {
 	uint32_t outcome_sent;	       /* worker's count of outcome mails */
 	_Atomic uint32_t outcome_seen; /* home's; a further one may go when they are equal */
 	bool retire_asked;
+	/* egress: the last turn, until an OPEN shows that its DONE arrived */
+	bool has_last_trace, last_delivered;
+	uint8_t last_trace[NP_TRACE_LEN];
 };
 
 /*

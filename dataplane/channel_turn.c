@@ -84,6 +84,11 @@ void channel_post_idle(struct channel *ch)
 		post_home(ch, &ch->idle_mail, on_idle_mail);
 }
 
+void channel_post_idle_later(struct channel *ch)
+{
+	post_home(ch, &ch->idle_mail, on_idle_mail);
+}
+
 /* Always by mail, on the home worker too: callers on the stack may hold the channel or walk its
  * lists. */
 void channel_post_gone(struct channel *ch)
@@ -124,6 +129,7 @@ void channel_set_busy(struct channel *ch)
 	NP_ASSERT(ch->state == CHANNEL_IDLE);
 	ch->state = CHANNEL_BUSY;
 	ch->discarded = 0;
+	ch->pinging = false;
 	atomic_fetch_add_explicit(&ch->peer->busy, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&ch->peer->opens, 1, memory_order_relaxed);
 }
@@ -134,9 +140,12 @@ void channel_set_idle(struct channel *ch)
 	ch->state = CHANNEL_IDLE;
 	ch->settle_deadline = (struct np_mono){0};
 	atomic_fetch_sub_explicit(&ch->peer->busy, 1, memory_order_relaxed);
-	if (ch->retire_asked || (ch->ingress && ch->turn.retired)) {
-		channel_flush(ch); /* DONE goes before the end of the connection */
+	ch->pinging = false;
+	if (ch->ingress && (ch->retire_asked || ch->turn.retired)) {
 		channel_close(ch, "not needed any more");
+	} else if (ch->retire_asked) {
+		/* DONE goes before the end of the connection: channel_run closes. */
+		worker_defer(ch->shard->worker, &ch->task);
 	} else if (ch->ingress) {
 		channel_post_idle(ch);
 	}
@@ -185,6 +194,7 @@ static void frame_open(struct channel *ch, const uint8_t *payload, size_t len)
 	uint8_t code = NP_REASON_RETIRED;
 
 	channel_set_busy(ch);
+	ch->has_last_trace = false;
 	if ((ch->actions & NP_TURN_SEND_STATUS_RETIRED) != 0) {
 		channel_send(ch, NP_FRAME_STATUS, &code, 1);
 		settle(ch);

@@ -15,6 +15,8 @@ void channel_set_busy(struct channel *ch);
 void channel_set_idle(struct channel *ch);
 /* channel_post_idle, channel_post_gone, channel_post_outcome - to home. */
 void channel_post_idle(struct channel *ch);
+/* channel_post_idle_later - by mail on the home worker, too: from inside of the pool. */
+void channel_post_idle_later(struct channel *ch);
 void channel_post_gone(struct channel *ch);
 void channel_post_outcome(struct channel *ch, bool ok);
 

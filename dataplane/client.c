@@ -250,7 +250,7 @@ static void session_new_peer(struct client *c)
 		return;
 	memcpy(p->session_id, c->welcome.session_id, NP_SESSION_ID_LEN);
 	memcpy(p->d, c->control->d, sizeof(p->d));
-	memcpy(p->boot_id, c->welcome.boot_id, NP_BOOT_ID_LEN);
+	memcpy(p->origin, c->welcome.boot_id, NP_BOOT_ID_LEN);
 	memcpy(p->name, c->control->name, sizeof(p->name));
 	p->dial_budget_ms = c->welcome.dial_budget_ms;
 	p->control = c->control;
@@ -271,7 +271,7 @@ static void do_up(struct client *c)
 		client_failed(c, NP_CLIENT_EV_FAILED, "out of memory");
 		return;
 	}
-	np_backoff_reset(&c->backoff);
+	c->up_at = np_mono_now();
 	c->said_failure = false;
 	c->conn_id = 0;
 	c->fingerprints = c->welcome.fingerprints;
@@ -296,6 +296,8 @@ static void do_end_session(struct client *c)
 	c->peer = c->last = NULL;
 	if (p == NULL)
 		return;
+	if (np_mono_diff_ms(np_mono_now(), c->up_at) >= CLIENT_LIVED_MS)
+		np_backoff_reset(&c->backoff);
 	p->control = NULL;
 	if (p->state == NP_PEER_LIVE)
 		peer_event(p, NP_PEER_EV_BYE);
@@ -319,6 +321,9 @@ static void do_close(struct client *c)
 	if (p == NULL)
 		return;
 	/* The session outlives its control channel: visitors may use its idle channels. */
+	/* One that lived: the next attempt is at once. One that ended at once counts as a failure. */
+	if (np_mono_diff_ms(np_mono_now(), c->up_at) >= CLIENT_LIVED_MS)
+		np_backoff_reset(&c->backoff);
 	p->control = NULL;
 	c->peer = NULL;
 	c->last = p;

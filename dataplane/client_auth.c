@@ -74,20 +74,35 @@ static void on_derived(struct worker *w, struct mail *m)
 		return;
 	}
 	c->job = NULL;
-	if (j->err == NP_OK) {
-		memcpy(c->k, j->k, sizeof(c->k));
-		memcpy(c->salt, j->salt, sizeof(c->salt));
-		c->has_k = true;
-	}
-	if (j->err == NP_OK && c->state == NP_CLIENT_DERIVING &&
-	    memcmp(c->hello_salt, j->salt, NP_SALT_LEN) != 0) {
-		/* an answer to an older question; the present one is asked again by the retry */
+	if (c->state != NP_CLIENT_DERIVING) { /* nobody waits for it */
 		job_free(j);
-		client_failed(c, NP_CLIENT_EV_FAILED, "the server changed its salt meanwhile");
 		return;
 	}
+	if (j->err != NP_OK || memcmp(c->hello_salt, j->salt, NP_SALT_LEN) != 0) {
+		bool bad = j->err != NP_OK;
+
+		job_free(j);
+		client_failed(c, NP_CLIENT_EV_FAILED, "%s",
+			      bad ? "the key cannot be derived"
+				  : "the server changed its salt meanwhile");
+		return;
+	}
+	memcpy(c->k, j->k, sizeof(c->k));
+	memcpy(c->salt, j->salt, sizeof(c->salt));
+	c->has_k = true;
 	job_free(j);
 	client_event(c, NP_CLIENT_EV_DERIVED);
+}
+
+/* Never sent with a K that is not of this salt. */
+static bool has_key(const struct client *c)
+{
+	return c->has_k && memcmp(c->salt, c->hello_salt, NP_SALT_LEN) == 0;
+}
+
+static void drop_derive(struct offload_job *job)
+{
+	job_free((struct derive_job *)job);
 }
 
 static void run_derive(struct offload_job *job)
@@ -136,6 +151,7 @@ static void derive_offloaded(struct client *c)
 	memcpy(j->salt, c->hello_salt, NP_SALT_LEN);
 	j->job.class = OFFLOAD_HEAVY;
 	j->job.run = run_derive;
+	j->job.drop = drop_derive;
 	j->job.done.deliver = on_derived;
 	j->job.reply_to = c->inst->home;
 	if (offload_submit(&j->job) != NP_OK) {
@@ -149,7 +165,7 @@ static void derive_offloaded(struct client *c)
 void client_derive(struct client *c)
 {
 	const struct np_config *cfg = &c->inst->cfg;
-	bool same = c->has_k && memcmp(c->salt, c->hello_salt, NP_SALT_LEN) == 0;
+	bool same = has_key(c);
 
 	if (c->key_kind == NP_KEY_WORD && !same) {
 		if (salt_allowed(c))
@@ -189,7 +205,8 @@ void client_send_auth(struct client *c)
 		memcpy(a->takeover_session, c->last->session_id, NP_SESSION_ID_LEN);
 	}
 	control_send(ctl, &m);
-	if (np_proof_make(NP_PROOF_CLIENT, c->k, ctl->e, np_buf_ptr(&ctl->transcript),
+	if (!has_key(c) ||
+	    np_proof_make(NP_PROOF_CLIENT, c->k, ctl->e, np_buf_ptr(&ctl->transcript),
 			  np_buf_len(&ctl->transcript), proof.proof.proof) != NP_OK) {
 		client_failed(c, NP_CLIENT_EV_FAILED, "no proof could be made");
 		return;
@@ -241,8 +258,11 @@ static void on_trust(struct worker *w, struct mail *m)
 	if (c == NULL)
 		return;
 	c->trust_job = NULL;
-	if (c->state == NP_CLIENT_AUTH && c->proved)
-		welcome_decide(c);
+	if (c->state != NP_CLIENT_AUTH || !c->proved)
+		return;
+	welcome_decide(c);
+	if (c->control != NULL)
+		control_resume(c->control);
 }
 
 static void run_trust(struct offload_job *job)
@@ -256,8 +276,10 @@ static void welcome_load_trust(struct client *c)
 {
 	struct trust_job *j;
 
-	if (c->trust_job != NULL)
+	if (c->trust_job != NULL) {
+		control_pause(c->control);
 		return;
+	}
 	j = np_calloc(1, sizeof(*j));
 	if (j == NULL) {
 		client_failed(c, NP_CLIENT_EV_FAILED, "out of memory");
@@ -273,6 +295,7 @@ static void welcome_load_trust(struct client *c)
 		return;
 	}
 	c->trust_job = j;
+	control_pause(c->control); /* what the server says next belongs to the session */
 }
 
 void client_on_proof(struct client *c, const struct np_msg *m)
@@ -280,7 +303,7 @@ void client_on_proof(struct client *c, const struct np_msg *m)
 	struct control *ctl = c->control;
 	uint8_t want[NP_PROOF_LEN];
 
-	if (!c->has_welcome || c->proved ||
+	if (!c->has_welcome || c->proved || !has_key(c) ||
 	    np_proof_make(NP_PROOF_SERVER, c->k, ctl->e, np_buf_ptr(&ctl->transcript),
 			  np_buf_len(&ctl->transcript), want) != NP_OK ||
 	    !np_equal_ct(want, m->proof.proof, NP_PROOF_LEN)) {

@@ -58,6 +58,7 @@ void client_fill_begin(struct client *c)
 	np_pool_fill_init(&c->fill, &l, np_mono_now());
 	c->opens_seen = 0;
 	c->told_target = UINT32_MAX;
+	c->told_at = (struct np_mono){0};
 	c->dialing = c->dialing_datagram = 0;
 	c->failures = 0;
 	np_backoff_reset(&c->make_backoff);
@@ -95,6 +96,7 @@ static void make_one(struct client *c, enum np_channel_kind kind)
 	if (c->welcome.tls != 0) {
 		m->ssl = tls_client_new(c->ctx, TLS_DATA, client_server_name(c), c->ticket);
 		if (m->ssl == NULL) {
+			np_wipe(m->d, sizeof(m->d));
 			np_free(m);
 			return;
 		}
@@ -131,9 +133,13 @@ static void tell_target(struct client *c, uint32_t wanted)
 {
 	struct np_msg m = {.kind = NP_MSG_POOL_TARGET, .count = {wanted}};
 
+	struct np_mono now = np_mono_now();
+
 	c->peer->idle_target = wanted;
-	if (c->inst->flow == NP_FLOW_FORWARD || wanted == c->told_target || c->control == NULL)
+	if (c->inst->flow == NP_FLOW_FORWARD || wanted == c->told_target || c->control == NULL ||
+	    np_mono_diff_ms(now, c->told_at) < POOL_DEMAND_MS) /* said by a later run */
 		return;
+	c->told_at = now;
 	c->told_target = wanted;
 	control_send(c->control, &m);
 }

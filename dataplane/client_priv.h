@@ -27,6 +27,7 @@ struct client {
 	struct event *deadline; /* of everything before UP */
 	struct event *retry;
 	struct np_backoff backoff;
+	struct np_mono up_at;	  /* when the session began */
 	struct np_mono dialed_at; /* when the last attempt began */
 	bool host_refused;	  /* the last dial was answered with a refusal */
 	struct control *control;
@@ -58,6 +59,7 @@ struct client {
 	struct event *fill_timer;
 	int64_t fill_ms;
 	uint32_t opens_seen, told_target;
+	struct np_mono told_at;
 	unsigned dialing, dialing_datagram;
 	unsigned failures; /* makers in a row that the server closed early */
 	struct np_backoff make_backoff;

@@ -17,14 +17,17 @@
 #define LENGTH_BYTES   4
 #define TRANSCRIPT_MAX (3 * (LENGTH_BYTES + NP_MSG_MAX_UNAUTH))
 
-static void control_release(struct grave *g)
+static void control_wipe_free(struct control *c)
 {
-	struct control *c = (struct control *)((char *)g - offsetof(struct control, grave));
-
 	c->magic = 0;
 	np_wipe(c->e, sizeof(c->e));
 	np_wipe(c->d, sizeof(c->d));
 	np_free(c);
+}
+
+static void control_release(struct grave *g)
+{
+	control_wipe_free((struct control *)((char *)g - offsetof(struct control, grave)));
 }
 
 static void control_lose(struct control *c, const char *why)
@@ -67,10 +70,13 @@ static bool is_transcribed(enum np_msg_kind kind)
 void control_send(struct control *c, const struct np_msg *m)
 {
 	size_t before = np_buf_len(&c->tx);
+	enum np_err err;
 
 	if (c->closed || c->lost)
 		return;
-	if (np_msg_pack(m, &c->tx) != NP_OK) {
+	err = np_msg_pack(m, &c->tx);
+	if (err != NP_OK) {
+		c->tx.err = err;
 		event_active(&c->ev, EV_WRITE, 0); /* reported by the event: tx.err is set */
 		return;
 	}
@@ -102,6 +108,8 @@ static void control_message(struct control *c, const struct np_msg *m)
 		c->frames_in_window = 0;
 	}
 	if (++c->frames_in_window > CONTROL_FRAMES_PER_S) {
+		counter_add(&instance_shard(c->inst, c->inst->home)->counters, COUNTER_VIOLATIONS,
+			    1);
 		control_lose(c, "too many frames");
 		return;
 	}
@@ -138,12 +146,12 @@ static bool control_next(struct control *c)
 		np_buf_put(&c->transcript, p, LENGTH_BYTES + len);
 	np_buf_consume(&c->rx, LENGTH_BYTES + len);
 	control_message(c, &m);
-	return !c->closed && !c->lost;
+	return !c->closed && !c->lost && !c->paused;
 }
 
 static void control_read(struct control *c)
 {
-	for (int round = 0; round < 8 && !c->closed && !c->lost; round++) {
+	for (int round = 0; round < 8 && !c->closed && !c->lost && !c->paused; round++) {
 		uint8_t *to = np_buf_reserve(&c->rx, 4096);
 		size_t n = 0;
 		char why[128];
@@ -169,7 +177,22 @@ static void control_read(struct control *c)
 		while (control_next(c))
 			;
 	}
-	if (!c->closed && !c->lost) /* edge-triggered: the rest is read in the next pass */
+	if (!c->closed && !c->lost &&
+	    !c->paused) /* edge-triggered: the rest is read in the next pass */
+		event_active(&c->ev, EV_READ, 0);
+}
+
+void control_pause(struct control *c)
+{
+	c->paused = true;
+}
+
+void control_resume(struct control *c)
+{
+	c->paused = false;
+	while (!c->closed && !c->lost && control_next(c))
+		;
+	if (!c->closed && !c->lost) /* edge-triggered: an edge may have passed */
 		event_active(&c->ev, EV_READ, 0);
 }
 
@@ -182,7 +205,7 @@ static void control_on_event(evutil_socket_t fd, short what, void *arg)
 	if (c->closed || c->lost)
 		return;
 	if (c->tx.err != NP_OK) {
-		control_lose(c, "the peer does not read");
+		control_lose(c, np_err_text(c->tx.err));
 		return;
 	}
 	if ((what & EV_WRITE) != 0)
@@ -251,7 +274,7 @@ enum np_err control_new(struct instance *inst, struct stream *stream, const stru
 		return NP_ENOMEM;
 	err = control_exporters(c, stream->ssl);
 	if (err != NP_OK) {
-		np_free(c);
+		control_wipe_free(c);
 		return err;
 	}
 	c->magic = CONTROL_MAGIC;
@@ -272,7 +295,7 @@ enum np_err control_new(struct instance *inst, struct stream *stream, const stru
 	    event_add(&c->ev, NULL) != 0) {
 		if (c->ping_timer != NULL)
 			event_free(c->ping_timer);
-		np_free(c);
+		control_wipe_free(c);
 		return NP_ENOMEM;
 	}
 	(void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -37,7 +37,7 @@ struct control {
 	struct np_buf rx, tx;
 	struct np_buf transcript; /* Hello, Auth, Welcome as sent; wiped when authenticated */
 	bool authenticated;	  /* larger frames, pings */
-	bool closed, lost;
+	bool closed, lost, paused;
 	struct np_mono last_rx, window;
 	unsigned frames_in_window;
 	const struct control_ops *ops;
@@ -60,6 +60,9 @@ void control_set_owner(struct control *c, const struct control_ops *ops, void *a
 void control_send(struct control *c, const struct np_msg *m);
 /* control_authenticated - from now on large frames and pings. */
 void control_authenticated(struct control *c);
+/* control_pause - no message is handed on until control_resume. */
+void control_pause(struct control *c);
+void control_resume(struct control *c);
 /* control_close - what waits is sent if the socket takes it; no callback follows. */
 void control_close(struct control *c, bool abort);
 

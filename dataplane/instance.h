@@ -27,6 +27,8 @@
 /* How often a worker looks for deadlines of its sessions and channels. */
 #define SHARD_TICK_MS 200
 
+/* WARN lines of refused clients a second and instance; the rest is counted and said in one line. */
+#define STRANGER_LINES_PER_S 10
 /* Addresses that one host name may mean when it is listened on. */
 #define INSTANCE_LISTENERS_MAX 4
 /* While draining: how often it is asked whether the last session is over. */
@@ -105,6 +107,7 @@ struct instance {
 	struct np_balance balance;		  /* of targets; atomic inside */
 	struct np_bucket rate[2];		  /* atomic inside */
 	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
+	unsigned strangers_said, strangers_more;  /* WARN lines of this second; what was not said */
 	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */
 	_Atomic uint64_t trace_next;
 	_Atomic uint32_t trace_queries; /* on their way between workers */
@@ -117,6 +120,7 @@ struct instance {
 	struct resolve_request resolving; /* of an address to listen on */
 	const struct np_hostport *resolving_hp;
 	void (*resolved)(struct instance *inst, const struct resolve_answer *a);
+	size_t udp_held; /* bytes of datagrams that wait for their target's address */
 	bool stopping, released;
 };
 

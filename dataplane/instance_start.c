@@ -75,8 +75,10 @@ static int bind_all(const struct np_hostport *hp, const struct resolve_answer *a
 			n++;
 			continue;
 		}
+		if (errno == EAFNOSUPPORT) /* says nothing about the address */
+			continue;
 		err = errno;
-		if (err == EADDRNOTAVAIL || err == EAFNOSUPPORT)
+		if (err == EADDRNOTAVAIL)
 			continue;
 		while (n > 0)
 			close(fds[--n]);
@@ -157,6 +159,7 @@ fail:
 
 void instance_close_visitors(struct instance *inst)
 {
+	resolve_cancel(&inst->resolving);
 	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
 		listener_free(inst->visitors[i]);
 		inst->visitors[i] = NULL;
@@ -316,6 +319,8 @@ static void start_server(struct instance *inst)
 static void become_client(struct instance *inst)
 {
 	inst->mode = MODE_CLIENT;
+	tls_files_free(inst->tls_files); /* for visitors of a single end */
+	inst->tls_files = NULL;
 	log_mode(inst);
 	client_start(inst->client);
 }
@@ -346,6 +351,12 @@ static void client_with_tunnel(struct instance *inst, const struct resolve_answe
 		} else {
 			listen_failed(inst, "tunnel address", hp, proto);
 		}
+		return;
+	}
+	if (inst->cfg.tls == 2 && inst->tls_files == NULL) {
+		instance_close_visitors(inst);
+		instance_failed(inst, "tls=2: crt and key are required to receive visitors on %s",
+				text);
 		return;
 	}
 	if (inst->cfg.mode == 0)
@@ -393,6 +404,6 @@ static void client_with_target(struct instance *inst, const struct resolve_answe
 
 void instance_open_visitors(struct instance *inst)
 {
-	if (inst->visitors[0] == NULL && inst->udp[0] == NULL)
+	if (inst->visitors[0] == NULL && inst->udp[0] == NULL && inst->resolving.entry == NULL)
 		with_addresses(inst, &inst->cfg.targets[0], client_with_target);
 }

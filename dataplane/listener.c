@@ -72,7 +72,9 @@ static void listener_on_resume(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	event_add(l->event, NULL);
+	/* No memory even for this: tried again. */
+	if (event_add(l->event, NULL) != 0)
+		evtimer_add(l->resume, &(struct timeval){.tv_sec = 1});
 }
 
 static bool is_exhausted(int err)

@@ -299,6 +299,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (np_config_parse(url, &cfg, &diag) != NP_OK) {
 		fprintf(stderr, "nodepass: %s\n", diag.text);
+		np_wipe(url, strlen(url));
 		np_free(url);
 		return EXIT_USAGE;
 	}

@@ -96,6 +96,7 @@ static bool write_preamble(struct maker *m)
 {
 	struct np_preamble pre = {.kind = m->kind, .conn_id = m->conn_id};
 	uint8_t x[NP_EXPORTER_LEN];
+	enum np_err err;
 	bool tls = m->stream.ssl != NULL;
 
 	memcpy(pre.session_id, m->session_id, sizeof(pre.session_id));
@@ -103,7 +104,9 @@ static bool write_preamble(struct maker *m)
 		return false;
 	m->done = 0;
 	m->state = MAKER_PREAMBLE;
-	return np_preamble_write(&pre, m->d, tls ? x : NULL, m->buf) == NP_OK;
+	err = np_preamble_write(&pre, m->d, tls ? x : NULL, m->buf);
+	np_wipe(x, sizeof(x));
+	return err == NP_OK;
 }
 
 /* Steps return true when the next state may go on at once. */

@@ -61,8 +61,11 @@ static bool source_count(struct server *sv, struct newcomer *nc)
 			return false;
 		}
 	}
-	src->n++;
+	if (src->known != nc->known)
+		sv->nunknown = nc->known ? sv->nunknown - src->n : sv->nunknown + src->n;
 	src->known = nc->known;
+	src->n++;
+	sv->nunknown += !src->known;
 	return true;
 }
 
@@ -71,7 +74,10 @@ static void source_uncount(struct server *sv, const struct newcomer *nc)
 	struct newcomer_source *src = NULL;
 
 	HASH_FIND(hh, sv->sources, &nc->source, sizeof(nc->source), src);
-	if (src == NULL || --src->n > 0)
+	if (src == NULL)
+		return;
+	sv->nunknown -= !src->known;
+	if (--src->n > 0)
 		return;
 	HASH_DEL(sv->sources, src);
 	np_free(src);
@@ -85,7 +91,6 @@ void newcomer_leave(struct newcomer *nc)
 	newcomer_detach(nc);
 	DL_DELETE(nc->server->newcomers, nc);
 	nc->server->nnewcomers--;
-	nc->server->nunknown -= !nc->known;
 	source_uncount(nc->server, nc);
 	stream_close(&nc->stream, true);
 	control_close(nc->control, true);
@@ -338,7 +343,6 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 	}
 	DL_APPEND(sv->newcomers, nc);
 	sv->nnewcomers++;
-	sv->nunknown += !nc->known;
 	if (event_assign(&nc->ev, sv->inst->home->base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
 			 newcomer_on_event, nc) != 0 ||
 	    event_add(&nc->ev, NULL) != 0) {

@@ -24,12 +24,14 @@
 
 static void pool_on_timer(evutil_socket_t fd, short what, void *arg);
 static void pool_demand(struct worker *w, struct task *t);
+static void pool_on_demand_timer(evutil_socket_t fd, short what, void *arg);
 
 enum np_err pool_init(struct instance *inst)
 {
 	inst->pool.demand_task.run = pool_demand;
 	inst->pool.timer = evtimer_new(inst->home->base, pool_on_timer, inst);
-	return inst->pool.timer != NULL ? NP_OK : NP_ENOMEM;
+	inst->pool.demand_timer = evtimer_new(inst->home->base, pool_on_demand_timer, inst);
+	return inst->pool.timer != NULL && inst->pool.demand_timer != NULL ? NP_OK : NP_ENOMEM;
 }
 
 void pool_release(struct instance *inst)
@@ -40,7 +42,9 @@ void pool_release(struct instance *inst)
 	worker_undefer(inst->home, &pool->demand_task);
 	if (pool->timer != NULL)
 		event_free(pool->timer);
-	pool->timer = NULL;
+	if (pool->demand_timer != NULL)
+		event_free(pool->demand_timer);
+	pool->timer = pool->demand_timer = NULL;
 	DL_FOREACH_SAFE (pool->peers, p, next) {
 		p->state = NP_PEER_ENDED;
 		peer_maybe_free(p);
@@ -148,7 +152,7 @@ void peer_event(struct peer *p, enum np_peer_event ev)
 static bool peer_serves(const struct peer *p, const struct visitor *v)
 {
 	return p->state != NP_PEER_ENDED && !p->draining && p->idle != NULL &&
-	       (!v->same_boot || memcmp(p->boot_id, v->boot_id, NP_BOOT_ID_LEN) == 0);
+	       (!v->same_boot || memcmp(p->origin, v->origin, PEER_ORIGIN_LEN) == 0);
 }
 
 /* Fewest sessions, ties in turn; one that failed lately only when there is no other. */
@@ -212,16 +216,25 @@ static void pool_assign(struct peer *p, struct visitor *v)
 
 /* -- who waits -- */
 
+/* The next deadline. The line is in order of arrival, but for those that came back to its front. */
 static void pool_arm(struct instance *inst)
 {
 	struct pool *pool = &inst->pool;
+	struct np_mono first = {INT64_MAX};
+	struct visitor *v;
 	struct timeval tv = {0};
 	int64_t us;
 
+	DL_FOREACH (pool->waiting, v) {
+		if (np_mono_before(v->deadline, first))
+			first = v->deadline;
+		if (v->attempt == 1)
+			break; /* those behind came later */
+	}
 	evtimer_del(pool->timer);
 	if (pool->waiting == NULL)
 		return;
-	us = np_mono_diff_us(pool->waiting->deadline, worker_now(inst->home));
+	us = np_mono_diff_us(first, worker_now(inst->home));
 	if (us > 0) {
 		tv.tv_sec = us / 1000000;
 		tv.tv_usec = us % 1000000;
@@ -253,24 +266,44 @@ static void pool_on_timer(evutil_socket_t fd, short what, void *arg)
 	pool_arm(inst);
 }
 
-/* Tells the dialling side at once how many wait; runs once a loop pass. */
+/*
+ * Tells the dialling side at once how many wait, then again every POOL_DEMAND_MS while they do. Several clients share
+ * the demand.
+ */
 static void pool_demand(struct worker *w, struct task *t)
 {
 	struct pool *pool = (struct pool *)((char *)t - offsetof(struct pool, demand_task));
 	struct instance *inst = (struct instance *)((char *)pool - offsetof(struct instance, pool));
-	struct np_msg m = {.kind = NP_MSG_POOL_DEMAND, .count = {pool->nwaiting}};
+	const struct timeval tv = {.tv_usec = POOL_DEMAND_MS * 1000};
+	struct np_msg m = {.kind = NP_MSG_POOL_DEMAND};
 	struct peer *p;
+	unsigned n = 0;
 
 	(void)w;
-	if (pool->nwaiting == 0)
+	if (pool->nwaiting == 0 || evtimer_pending(pool->demand_timer, NULL))
 		return;
+	evtimer_add(pool->demand_timer, &tv);
 	if (inst->client != NULL) {
 		client_demand(inst->client, pool->nwaiting);
 		return;
 	}
 	DL_FOREACH (pool->peers, p)
+		n += p->control != NULL && !p->draining;
+	if (n == 0)
+		return;
+	m.count.n = (pool->nwaiting + n - 1) / n;
+	DL_FOREACH (pool->peers, p)
 		if (p->control != NULL && !p->draining)
 			control_send(p->control, &m);
+}
+
+static void pool_on_demand_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *inst = arg;
+
+	(void)fd;
+	(void)what;
+	pool_demand(inst->home, &inst->pool.demand_task);
 }
 
 void pool_visitor(struct instance *inst, struct visitor *v, bool front)
@@ -304,7 +337,8 @@ void pool_visitor(struct instance *inst, struct visitor *v, bool front)
 		DL_APPEND(pool->waiting, v);
 	pool->nwaiting++;
 	worker_defer(inst->home, &pool->demand_task);
-	pool_arm(inst);
+	if (front || pool->nwaiting == 1)
+		pool_arm(inst);
 }
 
 void pool_refuse_all(struct instance *inst, enum np_reason reason)
@@ -358,8 +392,10 @@ void pool_kick(struct instance *inst)
 
 	while (pool->waiting != NULL && serve_one(inst, now))
 		;
-	if (pool->waiting != NULL)
+	if (pool->waiting != NULL) {
+		worker_defer(inst->home, &pool->demand_task);
 		return;
+	}
 	evtimer_del(pool->timer);
 	DL_FOREACH (pool->peers, p)
 		retire_surplus(p, now);

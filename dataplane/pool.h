@@ -19,6 +19,9 @@ struct channel;
 struct visitor;
 struct control;
 
+/* Which process and instance is at the other end: boot_id, instance id (zero: a server, there is one). */
+#define PEER_ORIGIN_LEN	       (NP_BOOT_ID_LEN + NP_INSTANCE_ID_LEN)
+#define POOL_DEMAND_MS	       50 /* at most one PoolDemand in this time */
 #define PEER_MAGIC	       0x50454552u
 #define PEER_FAILURES_MAX      5 /* opens failed in a row, then it is passed over */
 #define PEER_DATAGRAM_CHANNELS 4 /* kind 2 channels of a session */
@@ -36,7 +39,7 @@ struct peer {
 	char name[NP_ADDR_TEXT_MAX];
 	uint8_t session_id[NP_SESSION_ID_LEN];
 	uint8_t d[NP_EXPORTER_LEN]; /* a secret */
-	uint8_t boot_id[NP_BOOT_ID_LEN];
+	uint8_t origin[PEER_ORIGIN_LEN];
 	uint32_t dial_budget_ms;
 	uint64_t source;	  /* np_addr_source_key */
 	struct np_replay *replay; /* owned; server */
@@ -65,6 +68,7 @@ struct pool {
 	uint32_t rotor;
 	struct event *timer; /* the first waiting visitor's deadline */
 	struct task demand_task;
+	struct event *demand_timer; /* pending: one was sent just now */
 };
 
 enum np_err pool_init(struct instance *inst) NP_MUST_CHECK;

@@ -18,6 +18,7 @@
 #define RELAY_ROUNDS	 4
 #define OPEN_FRAME_MAX	 (NP_FRAME_HEADER + NP_OPEN_MAX)
 #define RATE_QUANTUM_MIN 1500
+#define THROTTLE_BATCH	 64
 #define RATE_QUANTUM_MAX (64 * 1024)
 
 /* -- rate -- */
@@ -118,11 +119,15 @@ static void throttle_run_dir(struct shard *sh, int dir)
 {
 	struct np_bucket *b = &sh->inst->rate[dir];
 
-	while (sh->throttled[dir] != NULL) {
+	for (unsigned i = 0; sh->throttled[dir] != NULL; i++) {
 		struct session_wait *wait = sh->throttled[dir];
 		uint64_t rate = atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed);
 		int64_t wait_ns = 0;
 
+		if (i == THROTTLE_BATCH) { /* the sockets have their turn */
+			throttle_arm(sh, 0);
+			return;
+		}
 		if (rate != 0) {
 			size_t q = quantum(rate), n = np_bucket_take(b, now_ns(), q, q, &wait_ns);
 
@@ -313,18 +318,21 @@ static int rate_dir(enum np_dir dir)
 	return dir == NP_DIR_UP ? RATE_RX : RATE_TX;
 }
 
+/* A failure shows as a reset of the socket, by its event. */
+static void shut_side(struct side *side)
+{
+	side->shut_due = stream_shutdown_write(&side->stream) == STREAM_AGAIN;
+	if (side->shut_due)
+		side->writable = false;
+}
+
 /* Obeys the half-close machine. false: the session is over. */
 static bool single_event(struct session *s, const struct way *w, enum np_hc_event ev)
 {
 	unsigned act = np_halfclose_event(&s->half, w->dir, ev, np_buf_len(w->pending) > 0);
 
-	if ((act & NP_HC_SHUTDOWN) != 0) {
-		w->to->shut = true;
-		if (stream_shutdown_write(&w->to->stream) == STREAM_FAILED &&
-		    w->to->stream.ssl == NULL) {
-			/* The socket is gone already: its reset is on the way as an event. */
-		}
-	}
+	if ((act & NP_HC_SHUTDOWN) != 0)
+		shut_side(w->to);
 	if ((act & NP_HC_RESET_OTHER) != 0) {
 		session_end(s,
 			    w->from == &s->outer ? NP_REASON_VISITOR_RESET : NP_REASON_TARGET_RESET,
@@ -437,6 +445,8 @@ static bool single_way(struct session *s, enum np_dir dir)
 	struct way w = way_of(s, dir);
 	unsigned rounds = 0;
 
+	if (w.to->shut_due && w.to->writable)
+		shut_side(w.to);
 	while (rounds++ < RELAY_ROUNDS)
 		if (!single_once(s, &w))
 			return s->state != SESSION_ENDED;

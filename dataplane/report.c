@@ -75,6 +75,10 @@ static void report_on_second(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	atomic_store(&inst->lines, 0);
+	if (inst->strangers_more > 0)
+		INSTANCE_LOG(inst, WARN, "clients refused: %u more in the last second",
+			     inst->strangers_more);
+	inst->strangers_said = inst->strangers_more = 0;
 	if (more > 0)
 		INSTANCE_LOG(inst, INFO, "session ends not shown: %u more in the last second",
 			     more);

@@ -67,12 +67,20 @@ static void newcomer_on_lost(struct control *c, const char *why)
 	newcomer_close(c->arg, why, false);
 }
 
+/* Strangers cause these lines: so many a second, the rest in one. */
+static void say_refused(struct instance *inst, const char *why, const char *name)
+{
+	if (inst->strangers_said++ < STRANGER_LINES_PER_S)
+		INSTANCE_LOG(inst, WARN, "client refused: %s peer=%s", why, name);
+	else
+		inst->strangers_more++;
+}
+
 static void reject(struct newcomer *nc, enum np_reject reason)
 {
 	struct np_msg m = {.kind = NP_MSG_REJECT, .reject = {.reason = reason}};
 
-	INSTANCE_LOG(nc->server->inst, WARN, "client refused: %s peer=%s", np_reject_text(reason),
-		     nc->control->name);
+	say_refused(nc->server->inst, np_reject_text(reason), nc->control->name);
 	control_send(nc->control, &m);
 	control_close(nc->control, false);
 	nc->control = NULL;
@@ -84,7 +92,7 @@ static void wrong_proof(struct newcomer *nc)
 	struct instance *inst = nc->server->inst;
 
 	counter_add(server_counters(inst), COUNTER_AUTH_FAILED, 1);
-	INSTANCE_LOG(inst, WARN, "client refused: wrong key peer=%s", nc->control->name);
+	say_refused(inst, "wrong key", nc->control->name);
 	nc->state = NEWCOMER_REJECT;
 	nc->deadline = np_mono_add_ms(np_mono_now(), REJECT_DELAY_MS);
 }
@@ -137,7 +145,8 @@ static struct peer *peer_admit(struct newcomer *nc)
 		return NULL;
 	}
 	memcpy(p->d, nc->control->d, sizeof(p->d));
-	memcpy(p->boot_id, nc->auth.boot_id, sizeof(p->boot_id));
+	memcpy(p->origin, nc->auth.boot_id, NP_BOOT_ID_LEN);
+	memcpy(p->origin + NP_BOOT_ID_LEN, nc->auth.instance_id, NP_INSTANCE_ID_LEN);
 	memcpy(p->name, nc->control->name, sizeof(p->name));
 	p->dial_budget_ms = nc->auth.dial_budget_ms;
 	p->source = nc->source;
@@ -290,14 +299,16 @@ static const char *preamble_check(struct newcomer *nc, const struct np_preamble 
 				  struct peer *p)
 {
 	uint8_t x[NP_EXPORTER_LEN];
-	bool tls = nc->stream.ssl != NULL;
+	bool tls = nc->stream.ssl != NULL, right;
 	uint32_t busy;
 
 	if (p == NULL)
 		return "unknown session";
 	if (tls && tls_exporter(nc->stream.ssl, NP_EXPORTER_DATA, x) != NP_OK)
 		return "no exporter";
-	if (!np_preamble_verify(nc->first, p->d, tls ? x : NULL))
+	right = np_preamble_verify(nc->first, p->d, tls ? x : NULL);
+	np_wipe(x, sizeof(x));
+	if (!right)
 		return "wrong preamble";
 	if (!np_replay_check(p->replay, pre->conn_id))
 		return "connection id used before or out of the window";
@@ -424,11 +435,24 @@ void server_drain(struct server *sv, int64_t ms)
 			control_send(p->control, &m);
 }
 
+/* Nobody comes in any more. */
+static void close_door(struct server *sv)
+{
+	sv->draining = true;
+	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
+		listener_free(sv->listeners[i]);
+		sv->listeners[i] = NULL;
+	}
+	while (sv->newcomers != NULL)
+		newcomer_close(sv->newcomers, "the instance stops", true);
+}
+
 void server_bye(struct server *sv)
 {
 	struct np_msg m = {.kind = NP_MSG_BYE, .bye = {.reason = NP_REJECT_SHUTDOWN}};
 	struct peer *p, *next;
 
+	close_door(sv);
 	DL_FOREACH_SAFE (sv->inst->pool.peers, p, next) {
 		if (p->control != NULL) {
 			control_send(p->control, &m);
@@ -444,10 +468,7 @@ void server_free(struct server *sv)
 {
 	if (sv == NULL)
 		return;
-	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++)
-		listener_free(sv->listeners[i]);
-	while (sv->newcomers != NULL)
-		newcomer_close(sv->newcomers, "the instance stops", true);
+	close_door(sv);
 	worker_undefer(sv->inst->home, &sv->task);
 	if (sv->tick != NULL)
 		event_free(sv->tick);

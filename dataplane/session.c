@@ -63,7 +63,7 @@ int side_error(const struct side *side)
 	int err = 0;
 	socklen_t len = sizeof(err);
 
-	if (side->stream.fd == -1 ||
+	if (side->stream.fd == -1 || (!side->eof && !side->readable) ||
 	    getsockopt(side->stream.fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
 		return 0;
 	return err;
@@ -121,7 +121,6 @@ struct session *session_new(struct shard *sh, enum session_role role)
 	shard_wake(sh);
 	atomic_fetch_add_explicit(&sh->worker->load, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&sh->counters.tcps, 1, memory_order_relaxed);
-	counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
 	return s;
 }
 
@@ -132,8 +131,14 @@ static void session_let_go(struct session *s, bool abort)
 	struct shard *sh = s->shard;
 
 	session_set_state(s, SESSION_ENDED);
-	if (s->channel != NULL)
+	if (s->channel != NULL) {
 		s->channel->session = NULL;
+		if (s->role == SESSION_EGRESS) {
+			s->channel->has_last_trace = true;
+			s->channel->last_delivered = s->delivered;
+			memcpy(s->channel->last_trace, s->trace, NP_TRACE_LEN);
+		}
+	}
 	s->channel = NULL;
 	if (s->dial != NULL)
 		dial_cancel(s->dial);
@@ -192,18 +197,13 @@ void session_on_outer(evutil_socket_t fd, short what, void *arg)
 	NP_CHECK_MAGIC(s, SESSION_MAGIC);
 	if (s->state == SESSION_ENDED)
 		return;
-	if ((what & EV_READ) != 0)
-		s->outer.readable = true;
-	if ((what & EV_WRITE) != 0)
-		s->outer.writable = true;
-	if ((what & EV_READ) != 0 && s->outer.eof && side_error(&s->outer) != 0) {
-		session_abort(s, s->role == SESSION_EGRESS ? NP_REASON_TARGET_RESET
-							   : NP_REASON_VISITOR_RESET);
-		return;
-	}
+	stream_event(&s->outer.stream, what, &s->outer.readable, &s->outer.writable);
 	if (s->channel->blocked && s->outer.writable && s->state == SESSION_RUNNING)
 		channel_resume(s->channel);
 	session_pump(s);
+	if (s->state != SESSION_ENDED && (what & EV_READ) != 0 && side_error(&s->outer) != 0)
+		session_abort(s, s->role == SESSION_EGRESS ? NP_REASON_TARGET_RESET
+							   : NP_REASON_VISITOR_RESET);
 }
 
 /* The visitor goes back to the pool, first in the line; the session was none. */
@@ -231,7 +231,8 @@ static void session_requeue(struct session *s, bool same_boot, uint8_t attempt)
 	v->attempt = attempt;
 	memcpy(v->trace, s->trace, NP_TRACE_LEN);
 	v->same_boot = same_boot;
-	memcpy(v->boot_id, ch->boot_id, sizeof(v->boot_id));
+	memcpy(v->origin, ch->origin, sizeof(v->origin));
+	v->rx = s->rx;
 	counter_add(&sh->counters, COUNTER_RETRIES, 1);
 	session_let_go(s, false);
 	visitor_to_home(v);
@@ -282,7 +283,7 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 	if (s == NULL) {
 		v->shard = sh;
 		visitor_refuse(v, NP_REASON_NO_MEMORY);
-		channel_post_idle(ch);
+		channel_post_idle_later(ch);
 		return;
 	}
 	stream_move(&s->outer.stream, &v->stream);
@@ -293,10 +294,13 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 	np_buf_init(&v->first, 0);
 	s->attempt = v->attempt;
 	s->same_boot = v->same_boot;
+	s->rx = v->rx;
 	memcpy(s->trace, v->trace, NP_TRACE_LEN);
 	visitor_free(v);
 	s->channel = ch;
 	ch->session = s;
+	if (s->attempt == 1)
+		counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
 	channel_set_busy(ch);
 	session_set_state(s, SESSION_OPENING);
 	s->status_deadline = np_mono_add_ms(s->last_active, (int64_t)ch->dial_budget_ms + 2000);
@@ -317,6 +321,7 @@ void session_status(struct session *s, uint8_t code, const char *text, size_t le
 	NP_ASSERT(s->role == SESSION_INGRESS);
 	if (code == NP_REASON_RETIRED) {
 		/* Promised: no dial took place. The turn still settles without a session. */
+		s->channel->retire_asked = true; /* whatever it does about it */
 		session_requeue(s, s->same_boot, s->attempt);
 		return;
 	}
@@ -339,7 +344,6 @@ void session_half_close(struct session *s)
 		s->half_close_due = true;
 		return;
 	}
-	s->outer.shut = true;
 	/* AGAIN is for TLS only, which the outer side of a tunnel never is. */
 	(void)stream_shutdown_write(&s->outer.stream);
 }

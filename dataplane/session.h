@@ -37,7 +37,8 @@ struct session_wait {
 struct side {
 	struct stream stream;
 	struct event ev;
-	bool readable, writable, eof, shut, added;
+	bool readable, writable, eof, added;
+	bool shut_due; /* half-close that the socket did not take yet (TLS) */
 };
 
 struct session {

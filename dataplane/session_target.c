@@ -168,6 +168,7 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 	memcpy(s->trace, info->trace, NP_TRACE_LEN);
 	s->channel = ch;
 	ch->session = s;
+	counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
 	if (attempt == 1)
 		egress_dial(s);
 	else if (trace_ask(s) != NP_OK)
@@ -180,18 +181,13 @@ static void session_on_single(struct session *s, struct side *side, short what)
 {
 	if (s->state == SESSION_ENDED)
 		return;
-	if ((what & EV_READ) != 0)
-		side->readable = true;
-	if ((what & EV_WRITE) != 0)
-		side->writable = true;
+	stream_event(&side->stream, what, &side->readable, &side->writable);
 	if (s->state != SESSION_RUNNING)
 		return;
-	if ((what & EV_READ) != 0 && side->eof && side_error(side) != 0) {
+	relay_single(s);
+	if (s->state == SESSION_RUNNING && (what & EV_READ) != 0 && side_error(side) != 0)
 		session_end(s, side == &s->outer ? NP_REASON_VISITOR_RESET : NP_REASON_TARGET_RESET,
 			    true);
-		return;
-	}
-	relay_single(s);
 }
 
 static void single_on_outer(evutil_socket_t fd, short what, void *arg)
@@ -260,6 +256,8 @@ void session_start_single(struct visitor *v)
 	s->visitor = v->peer;
 	s->listener = v->local;
 	s->start = v->start;
+	s->rx = v->rx;
+	counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
 	s->pending[NP_DIR_UP] = v->first;
 	s->pending[NP_DIR_UP].max = WORKER_SCRATCH;
 	np_buf_init(&v->first, 0);

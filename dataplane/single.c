@@ -62,6 +62,13 @@ static bool is_closed(int fd)
 	return n == 0 || (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+/* Visitors dial for themselves and hear the reason; the pool tries again later. */
+static void target_fails(struct single *s)
+{
+	np_pool_fill_dial_failed(&s->fill);
+	s->dial_after = np_mono_add_ms(np_mono_now(), runtime.env.max_pool_interval_ms);
+}
+
 static void ready_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct ready *r = arg;
@@ -70,6 +77,8 @@ static void ready_on_event(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!is_closed(fd))
 		return; /* edge-triggered: said once */
+	if (np_mono_diff_ms(np_mono_now(), r->born) < 1000)
+		target_fails(s); /* it accepts and closes: not to be hammered */
 	idle_remove(r);
 	ready_free(r);
 	single_fill(s);
@@ -84,9 +93,7 @@ static void on_dialed(void *arg, const struct dial_result *res)
 	s->ndialing--;
 	r->dial = NULL;
 	if (res->fd == -1) {
-		np_pool_fill_dial_failed(&s->fill);
-		/* Visitors dial for themselves and hear the reason; the pool tries again later. */
-		s->dial_after = np_mono_add_ms(np_mono_now(), runtime.env.max_pool_interval_ms);
+		target_fails(s);
 		ready_free(r);
 		return;
 	}
@@ -189,6 +196,7 @@ enum np_err single_new(struct instance *inst, struct single **out)
 	    .max = cfg->notcp ? 0 : cfg->min,
 	    .adaptive_min = !cfg->given[NP_PARAM_MIN],
 	    .single_use = true,
+	    .dial_rate = SINGLE_DIAL_RATE,
 	};
 	struct single *s = np_calloc(1, sizeof(*s));
 

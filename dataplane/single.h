@@ -9,7 +9,8 @@
 
 #include "visitor.h"
 
-#define SINGLE_AGE_MS 30000
+#define SINGLE_AGE_MS	 30000
+#define SINGLE_DIAL_RATE 256 /* connections made in advance, a second */
 
 struct single;
 enum np_err single_new(struct instance *inst, struct single **out) NP_MUST_CHECK;

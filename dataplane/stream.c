@@ -10,6 +10,7 @@
 #include "base/assert.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <pthread.h>
@@ -371,6 +372,16 @@ enum stream_status stream_write(struct stream *s, const void *buf, size_t len, s
 		return STREAM_AGAIN;
 	note_errno(s);
 	return STREAM_FAILED;
+}
+
+void stream_event(const struct stream *s, short what, bool *readable, bool *writable)
+{
+	bool in = (what & EV_READ) != 0, out = (what & EV_WRITE) != 0;
+
+	if (in || (out && s->read_wants_write))
+		*readable = true;
+	if (out || (in && s->write_wants_read))
+		*writable = true;
 }
 
 bool stream_pending(const struct stream *s)

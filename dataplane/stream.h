@@ -59,6 +59,11 @@ enum stream_status stream_read(struct stream *s, void *buf, size_t max, size_t *
  * TLS up to 16 KiB of them may be encrypted already.
  */
 enum stream_status stream_write(struct stream *s, const void *buf, size_t len, size_t *n);
+/*
+ * stream_event - the socket's event (EV_READ, EV_WRITE) as what may be tried now; TLS may read when the socket takes
+ * bytes, and the other way round. Sets, never clears.
+ */
+void stream_event(const struct stream *s, short what, bool *readable, bool *writable);
 /* stream_pending - bytes are inside TLS that the socket will not announce. */
 bool stream_pending(const struct stream *s);
 /* stream_shutdown_write - half-close: close_notify and FIN as it applies. May be called once.

@@ -185,7 +185,7 @@ void tls_files_check(struct tls_files *t, bool force)
 {
 	struct files_job *j;
 
-	if (t == NULL || t->inst->cfg.tls != 2)
+	if (t == NULL || t->switch_timer == NULL) /* no files, or not watched yet */
 		return;
 	if (t->job != NULL) {
 		t->check_again |= force;

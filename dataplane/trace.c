@@ -91,6 +91,7 @@ static bool ask_shard(struct shard *sh, const struct trace_query *q)
 	struct session *s, *next;
 	struct np_mono now = worker_now(sh->worker);
 	struct trace *t = NULL;
+	const struct channel *ch;
 
 	if (np_mono_is_set(sh->traces_forgotten) &&
 	    np_mono_diff_ms(now, sh->traces_forgotten) <= TRACE_KEEP_MS)
@@ -108,6 +109,10 @@ static bool ask_shard(struct shard *sh, const struct trace_query *q)
 			return true;
 		session_abort(s, NP_REASON_CHANNEL_LOST);
 	}
+	DL_FOREACH (sh->channels, ch)
+		if (ch->has_last_trace && ch->last_delivered &&
+		    memcmp(ch->last_trace, q->id, NP_TRACE_LEN) == 0)
+			return true;
 	return false;
 }
 

@@ -185,16 +185,24 @@ static bool flow_open(struct udp_flow *fl, struct channel *ch)
 	return fl->flows != NULL;
 }
 
-static struct udp_flow *ingress_flow(struct udp_ingress *u, const struct np_addr *peer,
-				     const struct np_addr *local)
+static struct udp_flow *flow_of(struct udp_ingress *u, const struct np_addr *peer,
+				const struct np_addr *local)
 {
 	struct udp_key key;
 	struct udp_flow *fl = NULL;
 
 	key_of(peer, local, &key);
 	HASH_FIND(hh_key, u->by_key, &key, sizeof(key), fl);
-	if (fl != NULL)
-		return fl;
+	return fl;
+}
+
+static struct udp_flow *flow_begin(struct udp_ingress *u, const struct np_addr *peer,
+				   const struct np_addr *local)
+{
+	struct udp_key key;
+	struct udp_flow *fl;
+
+	key_of(peer, local, &key);
 	if (atomic_load_explicit(&u->inst->draining, memory_order_relaxed) ||
 	    !instance_slot_take(u->inst))
 		return NULL;
@@ -228,11 +236,18 @@ static struct channel *ingress_datagram(struct udp_ingress *u, const struct np_a
 
 	if (!udp_rate(u->inst, RATE_RX, len))
 		return NULL;
-	if (u->inst->mode != MODE_SINGLE && pool_datagram_channel(u->inst) == NULL) {
-		counter_add(c, COUNTER_UDP_DROPPED, 1);
-		return NULL;
+	fl = flow_of(u, peer, local);
+	ch = fl != NULL && fl->flows != NULL ? fl->flows->channel : NULL;
+	if (u->inst->mode != MODE_SINGLE && ch == NULL) {
+		ch = pool_datagram_channel(u->inst);
+		/* A new flow costs a DOPEN, which is never dropped: none when DGRAMs would be. */
+		if (ch == NULL || np_buf_len(&ch->tx) + len > DATAGRAM_BACKLOG) {
+			counter_add(c, COUNTER_UDP_DROPPED, 1);
+			return NULL;
+		}
 	}
-	fl = ingress_flow(u, peer, local);
+	if (fl == NULL)
+		fl = flow_begin(u, peer, local);
 	if (fl == NULL) {
 		counter_add(c, COUNTER_UDP_DROPPED, 1);
 		return NULL;
@@ -247,14 +262,11 @@ static struct channel *ingress_datagram(struct udp_ingress *u, const struct np_a
 			udp_flow_to_target(fl, buf + DGRAM_HEAD, len);
 		return NULL;
 	}
-	if (fl->flows == NULL) { /* new, or its channel was lost */
-		ch = pool_datagram_channel(u->inst);
-		if (ch == NULL || !flow_open(fl, ch)) {
-			counter_add(c, COUNTER_UDP_DROPPED, 1);
-			return NULL;
-		}
+	/* New, or its channel was lost. */
+	if (fl->flows == NULL && !flow_open(fl, ch)) {
+		counter_add(c, COUNTER_UDP_DROPPED, 1);
+		return NULL;
 	}
-	ch = fl->flows->channel;
 	udp_flow_to_channel(fl, buf, len);
 	return ch;
 }
@@ -359,7 +371,7 @@ unsigned udp_flows_count(const struct udp_flows *f)
 
 /* The channel is closed: an egress' flows end, an ingress' ones are opened anew elsewhere when they
  * are used again. */
-void udp_flows_free(struct udp_flows *f)
+void udp_flows_close(struct udp_flows *f)
 {
 	struct udp_flow *fl, *next;
 
@@ -371,6 +383,10 @@ void udp_flows_free(struct udp_flows *f)
 			udp_flow_end(fl, NP_REASON_CHANNEL_LOST, false);
 		}
 	}
+}
+
+void udp_flows_free(struct udp_flows *f)
+{
 	np_free(f);
 }
 
@@ -458,7 +474,7 @@ void udp_flows_frame(struct udp_flows *f, const struct np_frame *frame, const ui
 
 void udp_flows_tick(struct udp_flows *f, struct np_mono now)
 {
-	while (f->list != NULL &&
+	while (f->list != NULL && f->channel->state != CHANNEL_CLOSED &&
 	       np_mono_diff_ms(now, f->list->last) >= runtime.env.udp_read_timeout_ms)
 		udp_flow_end(f->list, NP_REASON_UDP_IDLE, true);
 }

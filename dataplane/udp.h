@@ -12,6 +12,7 @@
 #define UDP_BATCH	      64 /* datagrams in one callback */
 #define UDP_FLOWS_PER_CHANNEL 65536
 #define UDP_SOCKET_BUFFER     (4 << 20)
+#define UDP_HELD_ALL_MAX      (16 << 20)  /* ... of all flows of an instance */
 #define UDP_HELD_MAX	      (64 * 1024) /* bytes held while a target's name is resolved */
 
 struct udp_ingress;
@@ -27,6 +28,8 @@ void udp_ingress_tick(struct udp_ingress *u, struct np_mono now);
 
 /* The flows of one kind 2 channel. */
 struct udp_flows *udp_flows_new(struct channel *ch, bool ingress);
+/* udp_flows_close - its channel is closed; udp_flows_free - nobody on the stack holds it any more. */
+void udp_flows_close(struct udp_flows *f);
 void udp_flows_free(struct udp_flows *f);
 /* udp_flows_frame - DOPEN, DGRAM, DCLOSE with its whole payload. */
 void udp_flows_frame(struct udp_flows *f, const struct np_frame *frame, const uint8_t *payload);

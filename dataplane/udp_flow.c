@@ -22,10 +22,15 @@ struct counters *udp_counters(struct instance *inst)
 bool udp_rate(struct instance *inst, int dir, size_t len)
 {
 	struct np_bucket *b = &inst->rate[dir];
-	int64_t wait;
+	int64_t now = np_mono_now().us * 1000, wait;
+	size_t got;
 
-	if (len == 0 || atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed) == 0 ||
-	    np_bucket_take(b, np_mono_now().us * 1000, len, len, &wait) > 0)
+	if (len == 0 || atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed) == 0)
+		return true;
+	got = np_bucket_take(b, now, len, len, &wait);
+	if (got > 0 && got < len) /* more than a burst: goes whole, paid for by what comes later */
+		np_bucket_charge(b, len - got);
+	if (got > 0)
 		return true;
 	counter_add(udp_counters(inst), COUNTER_UDP_DROPPED, 1);
 	return false;
@@ -68,14 +73,14 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 	return fl;
 }
 
-static void send_dclose(struct udp_flow *fl)
+/* The last thing a flow does: the channel may be closed by it. */
+static void send_dclose(struct channel *ch, uint32_t flow)
 {
-	uint8_t id[4] = {(uint8_t)(fl->id >> 24), (uint8_t)(fl->id >> 16), (uint8_t)(fl->id >> 8),
-			 (uint8_t)fl->id};
+	uint8_t id[4] = {(uint8_t)(flow >> 24), (uint8_t)(flow >> 16), (uint8_t)(flow >> 8),
+			 (uint8_t)flow};
 
-	channel_put(fl->flows->channel, NP_FRAME_DCLOSE, id, sizeof(id));
-	if (fl->flows != NULL)
-		channel_flush(fl->flows->channel);
+	channel_put(ch, NP_FRAME_DCLOSE, id, sizeof(id));
+	channel_flush(ch);
 }
 
 static void flow_off_lists(struct udp_flow *fl)
@@ -94,6 +99,7 @@ static void flow_off_lists(struct udp_flow *fl)
 void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 {
 	struct instance *inst = fl->inst;
+	struct channel *ch;
 	struct session_record r = {
 	    .udp = true,
 	    .reason = reason,
@@ -108,8 +114,7 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	if (fl->dead)
 		return;
 	fl->dead = true;
-	if (tell && fl->flows != NULL)
-		send_dclose(fl);
+	ch = tell && fl->flows != NULL ? fl->flows->channel : NULL;
 	flow_off_lists(fl);
 	resolve_cancel(&fl->resolving);
 	if (fl->ev_added)
@@ -117,11 +122,14 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	if (fl->fd != -1)
 		close(fl->fd);
 	fl->fd = -1;
+	inst->udp_held -= np_buf_len(&fl->held);
 	np_buf_release(&fl->held);
 	atomic_fetch_sub_explicit(&udp_counters(inst)->udps, 1, memory_order_relaxed);
 	shard_record(inst->shards[inst->home->index], &r);
 	instance_slot_give(inst);
 	worker_bury(inst->home, &fl->grave);
+	if (ch != NULL)
+		send_dclose(ch, fl->id);
 }
 
 /* The list is in order of activity, so that the idle ones are found at its head. */
@@ -188,6 +196,7 @@ static void send_held(struct udp_flow *fl)
 			break;
 		udp_flow_to_target(fl, p, len);
 	}
+	fl->inst->udp_held -= np_buf_len(&fl->held);
 	np_buf_release(&fl->held);
 }
 
@@ -259,9 +268,13 @@ void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len)
 		return;
 	}
 	if (fl->fd == -1) {
-		if (np_buf_space(&fl->held) >= len + 2) {
+		if (np_buf_space(&fl->held) >= len + 2 &&
+		    fl->inst->udp_held + len + 2 <= UDP_HELD_ALL_MAX) {
+			size_t before = np_buf_len(&fl->held);
+
 			np_buf_put_u16(&fl->held, (uint16_t)len);
 			np_buf_put(&fl->held, p, len);
+			fl->inst->udp_held += np_buf_len(&fl->held) - before;
 		} else {
 			counter_add(c, COUNTER_UDP_DROPPED, 1);
 		}

@@ -64,7 +64,8 @@ void visitor_free(struct visitor *v)
 void visitor_refuse(struct visitor *v, enum np_reason reason)
 {
 	struct shard *sh = v->shard;
-	struct session_record r = {.reason = reason, .visitor = &v->peer, .target = "-"};
+	struct session_record r = {
+	    .reason = reason, .visitor = &v->peer, .target = "-", .rx = v->rx};
 
 	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
 	r.ms = np_mono_diff_ms(np_mono_now(), v->start);
@@ -121,6 +122,8 @@ static void visitor_sniff(struct visitor *v)
 			return;
 		}
 		np_buf_put(&v->first, buf, n);
+		v->rx += n;
+		counter_add(&v->shard->counters, COUNTER_TCP_RX, n);
 		if (v->first.err != NP_OK) {
 			visitor_refuse(v, NP_REASON_NO_MEMORY);
 			return;
@@ -251,6 +254,11 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 	const int on = 1;
 
 	if (v == NULL || home == NULL || sh == NULL) {
+		struct session_record r = {
+		    .reason = NP_REASON_NO_MEMORY, .visitor = peer, .target = "-"};
+
+		if (home != NULL)
+			shard_record(home, &r);
 		np_free(v);
 		close(fd);
 		return;

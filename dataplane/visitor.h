@@ -32,12 +32,13 @@ struct visitor {
 	struct np_addr peer, local;
 	struct np_mono start, deadline;
 	struct np_buf first;	 /* bytes read already */
+	uint64_t rx;		 /* how many they were, with those of a first attempt */
 	struct channel *channel; /* being handed over to it */
 	/* second attempt */
 	uint8_t attempt; /* 1, 2 */
 	uint8_t trace[NP_TRACE_LEN];
-	bool same_boot; /* only a channel to boot_id may be taken */
-	uint8_t boot_id[NP_BOOT_ID_LEN];
+	bool same_boot; /* only a channel to origin may be taken */
+	uint8_t origin[PEER_ORIGIN_LEN];
 	/* single-end: a connection to the target made in advance */
 	int target_fd;
 	size_t target_index;

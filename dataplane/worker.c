@@ -20,6 +20,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
+/* Rounds of mail at the end: no chain of messages is longer. */
+#define STOP_ROUNDS 8
+
 struct worker_private {
 	pthread_t thread;
 	bool running;
@@ -319,14 +322,16 @@ void workers_stop(void)
 	for (unsigned i = 0; i < nworkers; i++)
 		if (workers[i].p != NULL && workers[i].p->running)
 			pthread_join(workers[i].p->thread, NULL);
-	/* What was posted or buried while the loops ended. */
-	for (unsigned i = 0; i < nworkers; i++) {
-		if (workers[i].p == NULL || workers[i].base == NULL)
-			continue;
-		self = &workers[i];
-		worker_take_mail(&workers[i]);
-		while (workers[i].p->graves != NULL)
-			worker_on_pass(-1, 0, &workers[i]);
+	/* What was posted or buried while the loops ended; mail may answer mail. */
+	for (unsigned round = 0; round < STOP_ROUNDS; round++) {
+		for (unsigned i = 0; i < nworkers; i++) {
+			if (workers[i].p == NULL || workers[i].base == NULL)
+				continue;
+			self = &workers[i];
+			worker_take_mail(&workers[i]);
+			while (workers[i].p->graves != NULL)
+				worker_on_pass(-1, 0, &workers[i]);
+		}
 	}
 	self = NULL;
 	for (unsigned i = 0; i < nworkers; i++)

@@ -83,6 +83,17 @@ size_t np_bucket_take(struct np_bucket *b, int64_t now_ns, size_t want, size_t l
 	return grant;
 }
 
+void np_bucket_charge(struct np_bucket *b, size_t n)
+{
+	uint64_t rate = atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed);
+
+	if (rate == 0 || n == 0)
+		return;
+	/* Its part of a nanosecond is left out. */
+	(void)atomic_fetch_add_explicit(&b->tat_ns, cost_of(n < BYTES_MAX ? n : BYTES_MAX, rate).ns,
+					memory_order_relaxed);
+}
+
 void np_bucket_refund(struct np_bucket *b, size_t unused)
 {
 	uint64_t rate = atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed);

@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 #define NP_BUCKET_BURST_MS 100
-#define NP_BUCKET_RATE_MAX 125000000000u /* 1 000 000 Mbit/s; higher rates are taken as this one \
+#define NP_BUCKET_RATE_MAX \
+	125000000000u /* 1 000 000 Mbit/s; higher rates are taken as this one \
 					  */
 
 struct np_bucket {
@@ -31,6 +32,10 @@ void np_bucket_set_rate(struct np_bucket *b, uint64_t rate_bytes_s);
  */
 size_t np_bucket_take(struct np_bucket *b, int64_t now_ns, size_t want, size_t least,
 		      int64_t *wait_ns);
+/*
+ * np_bucket_charge - takes @n bytes without asking: what comes later pays for them. After a take.
+ */
+void np_bucket_charge(struct np_bucket *b, size_t n);
 /* np_bucket_refund - gives back what was taken and not used. After a change of rate roughly. */
 void np_bucket_refund(struct np_bucket *b, size_t unused);
 

@@ -223,6 +223,19 @@ static void bucket_refund__unused__can_be_taken_again(void **state)
 	assert_true(drain(&b, START) <= NP_BUCKET_RATE_MAX / 10 + 125);
 }
 
+static void bucket_charge__more_than_a_burst__paid_for_by_what_comes_later(void **state)
+{
+	struct np_bucket b;
+	int64_t wait;
+
+	(void)state;
+	np_bucket_init(&b, MBIT); /* 125 000 bytes a second, bursts of 12 500 */
+	assert_int_equal(np_bucket_take(&b, START, 12500, 12500, &wait), 12500);
+	np_bucket_charge(&b, 47500);
+	assert_int_equal(np_bucket_take(&b, START + 379 * 1000000, 1, 1, &wait), 0);
+	assert_true(np_bucket_take(&b, START + 381 * 1000000, 1, 1, &wait) > 0);
+}
+
 static void bucket_set_rate__while_in_use__new_rate_from_then_on(void **state)
 {
 	struct np_bucket b;
@@ -320,6 +333,7 @@ int main(void)
 	    cmocka_unit_test(bucket_take__told_wait__least_is_there_then_and_not_before),
 	    cmocka_unit_test(bucket_take__clock_of_another_thread_behind__no_extra_bytes),
 	    cmocka_unit_test(bucket_refund__unused__can_be_taken_again),
+	    cmocka_unit_test(bucket_charge__more_than_a_burst__paid_for_by_what_comes_later),
 	    cmocka_unit_test(bucket_set_rate__while_in_use__new_rate_from_then_on),
 	    cmocka_unit_test(bucket_take__a_few_bytes_a_second__still_moves),
 	    cmocka_unit_test(bucket_take__four_threads__rate_kept),
