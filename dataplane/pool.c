@@ -85,6 +85,7 @@ struct peer *peer_new(struct instance *inst)
 	p->grave.release = peer_release;
 	p->inst = inst;
 	p->idle_target = UINT32_MAX;
+	inst->pool.told = 0; /* it has not heard of those who wait */
 	DL_APPEND(inst->pool.peers, p);
 	return p;
 }
@@ -202,6 +203,7 @@ static void pool_assign(struct peer *p, struct visitor *v)
 	ch->h_idle = false;
 	ch->h_assigned = true;
 	p->assigned++;
+	p->inst->pool.served++;
 	v->state = VISITOR_HANDED;
 	v->channel = ch;
 	if (p->inst->client != NULL)
@@ -276,13 +278,19 @@ static void pool_demand(struct worker *w, struct task *t)
 	struct instance *inst = (struct instance *)((char *)pool - offsetof(struct instance, pool));
 	const struct timeval tv = {.tv_usec = POOL_DEMAND_MS * 1000};
 	struct np_msg m = {.kind = NP_MSG_POOL_DEMAND};
+	struct np_mono now = worker_now(w);
 	struct peer *p;
 	unsigned n = 0;
 
-	(void)w;
 	if (pool->nwaiting == 0 || evtimer_pending(pool->demand_timer, NULL))
 		return;
 	evtimer_add(pool->demand_timer, &tv);
+	if (pool->nwaiting + pool->served <= pool->told &&
+	    np_mono_diff_ms(now, pool->told_at) < POOL_REMIND_MS)
+		return; /* a number told twice would be served twice */
+	pool->told = pool->nwaiting;
+	pool->served = 0;
+	pool->told_at = now;
 	if (inst->client != NULL) {
 		client_demand(inst->client, pool->nwaiting);
 		return;

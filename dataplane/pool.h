@@ -21,7 +21,8 @@ struct control;
 
 /* Which process and instance is at the other end: boot_id, instance id (zero: a server, there is one). */
 #define PEER_ORIGIN_LEN	       (NP_BOOT_ID_LEN + NP_INSTANCE_ID_LEN)
-#define POOL_DEMAND_MS	       50 /* at most one PoolDemand in this time */
+#define POOL_REMIND_MS	       1000 /* said again when nothing changed */
+#define POOL_DEMAND_MS	       50   /* at most one PoolDemand in this time */
 #define PEER_MAGIC	       0x50454552u
 #define PEER_FAILURES_MAX      5 /* opens failed in a row, then it is passed over */
 #define PEER_DATAGRAM_CHANNELS 4 /* kind 2 channels of a session */
@@ -69,6 +70,9 @@ struct pool {
 	struct event *timer; /* the first waiting visitor's deadline */
 	struct task demand_task;
 	struct event *demand_timer; /* pending: one was sent just now */
+	/* What the dialling side believes: so many waited at told_at, so many of them were served since. */
+	unsigned told, served;
+	struct np_mono told_at;
 };
 
 enum np_err pool_init(struct instance *inst) NP_MUST_CHECK;

@@ -6,10 +6,10 @@
 
 #include <math.h>
 
-#define MEAN_S	     1.0  /* opens a second are those of about this long */
-#define HOLD_S	     10.0 /* highest numbers are kept whole: bursts come again; then they fall, */
-#define FALL_S	     7.0  /* and a twentieth is left after 30 s in all */
-#define NEARLY	     0.9  /* of the highest number is the same again */
+#define MEAN_S	     1.0 /* opens a second are those of about this long */
+#define HOLD_S	     7.0 /* highest numbers are kept whole: bursts come again; then they fall, */
+#define FALL_S	     2.5 /* and a twentieth is left after 15 s in all */
+#define NEARLY	     0.9 /* of the highest number is the same again */
 #define HEADROOM     2.0
 #define PEAK_PART    8.0  /* idle beside a peak of n sessions: n / 8 at least, */
 #define GROWTH_PART  2.0  /* and for the opens that are expected n / 2 at most */
