@@ -26,7 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("NODEPASS_BIN", os.path.join(ROOT, "build", "bin"))
 NODEPASS = os.path.join(BIN, "nodepass")
 STOP_S = 7          # SIGTERM to exit, sessions drained or not
-REPORT = "1s"       # NP_REPORT_INTERVAL unless a test says otherwise
+REPORT = f"{int(500 * max(1, SLACK / 2))}ms"  # NP_REPORT_INTERVAL unless a test says otherwise
 TLS_NAME = "tunnel.test"
 
 # What no log may say, unless a test provoked it and says so with node.tolerate().
@@ -318,7 +318,7 @@ class Link:
         wait_for(f"a listener on {text_of(self.visit)}", lambda: is_listening(self.visit, self.proto), timeout)
         if self.flow != "single":
             wait_for("control connection and a channel", lambda: len(established(self.tunnel)) >= self.expect,
-                     timeout)
+                     timeout, step=0.03)
         return self
 
     def wait_quiet(self, timeout=10):

@@ -272,9 +272,9 @@ def test_replay__of_all_a_client_sent__gets_nothing(bench, flow, tls):
     recorded = [bytes(x.up.head) for x in t.proxy.links]
     before = len(established(t.tunnel))
     t.server.tolerate(*QUIET)
-    loot = []
+    loot = [b""] * len(recorded)
 
-    def play(data):
+    def play(i, data):
         got = b""
         with contextlib.suppress(OSError), dial(t.tunnel, 4) as s:
             s.sendall(data)
@@ -284,9 +284,9 @@ def test_replay__of_all_a_client_sent__gets_nothing(bench, flow, tls):
                     if not more:
                         break
                     got += more
-        loot.append(got)
+        loot[i] = got
 
-    players = [threading.Thread(target=play, args=(d,), daemon=True) for d in recorded]
+    players = [threading.Thread(target=play, args=x, daemon=True) for x in enumerate(recorded)]
     for p in players:
         p.start()
     for i in range(10):

@@ -85,7 +85,8 @@ def test_latency__idle_channel_there__one_round_trip(bench, flow, tls):
 def test_idle__no_load__min_to_max(bench, flow, tls):
     t = bench.link(flow, tls, client={"min": 6}, server={"max": 9})
     assert 6 <= settled_pool(t) <= 9
-    assert 7 <= len(established(t.tunnel)) <= 9 + 1 + 4  # control, datagrams
+    wait_for(lambda: f"6 to 9 channels, control, datagrams: {len(established(t.tunnel))}",
+             lambda: 7 <= len(established(t.tunnel)) <= 9 + 1 + 4)
 
 
 @dual

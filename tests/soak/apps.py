@@ -6,6 +6,7 @@ Each has its own sshd, nginx, iperf3, dnsmasq and redis behind it, one tunnel pe
 installed is skipped and said. Quick run: --mib 50 --requests 1000 --seconds 3 --together 10
 """
 import argparse
+import itertools
 import os
 import sys
 import threading
@@ -133,24 +134,22 @@ def together(stages, seconds):
     """Everything at the same time, each again and again: {(stage, text): [runs, failures, last text]}"""
     end, seen = time.monotonic() + seconds, {}
 
-    def loop(key, fn):
-        while time.monotonic() < end:
-            text, ok, _ = attempt(fn)
-            row = seen.setdefault(key, [0, 0, ""])
+    def loop(name, works):
+        for text, fn in itertools.cycle(works):
+            if time.monotonic() > end:
+                return
+            result, ok, _ = attempt(fn)
+            row = seen.setdefault((name, text), [0, 0, result])
             row[0] += 1
             row[1] += not ok
-            row[2] = text if ok or not row[2] else row[2]
-            if not ok:
-                row[2] = "FAILED: " + text
+            if ok == (not row[1]):
+                row[2] = result  # the last one, or the last that failed
 
     jobs = []
     for s in stages:
-        seen_iperf = False
-        for text, fn in s.works():
-            if text.startswith("iperf3") and seen_iperf:
-                continue  # its server serves one client at a time
-            seen_iperf |= text.startswith("iperf3")
-            jobs.append(threading.Thread(target=loop, args=((s.name, text), fn), daemon=True))
+        iperf = [w for w in s.works() if w[0].startswith("iperf3")]  # its server serves one client at a time
+        for works in [[w] for w in s.works() if w not in iperf] + [iperf] * bool(iperf):
+            jobs.append(threading.Thread(target=loop, args=(s.name, works), daemon=True))
     for j in jobs:
         j.start()
     for j in jobs:

@@ -28,5 +28,6 @@ def table(head, rows):
     cells = [[str(x) for x in r] for r in [head, *rows]]
     wide = [max(len(r[i]) for r in cells) for i in range(len(head))]
     for n, r in enumerate(cells):
-        print("  ".join(x.ljust(w) if n == 0 or not x[:1].isdigit() else x.rjust(w) for x, w in zip(r, wide)).rstrip())
+        print("  ".join(x.rjust(w) if n and x.replace(".", "").isdigit() else x.ljust(w)
+                        for x, w in zip(r, wide)).rstrip())
     sys.stdout.flush()
