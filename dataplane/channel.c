@@ -252,46 +252,15 @@ static void write_drained(struct channel *ch)
 	set_user_timeout(ch->stream.fd, CHANNEL_USER_TIMEOUT_MS);
 }
 
-void channel_flush(struct channel *ch)
+/* As much of @p as the socket takes now. The channel may be closed on return. */
+static size_t write_some(struct channel *ch, const uint8_t *p, size_t len)
 {
-	while (ch->state != CHANNEL_CLOSED && ch->writable && np_buf_len(&ch->tx) > 0) {
+	size_t done = 0;
+
+	while (ch->state != CHANNEL_CLOSED && ch->writable && done < len) {
 		size_t n = 0;
 
-		switch (stream_write(&ch->stream, np_buf_ptr(&ch->tx), np_buf_len(&ch->tx), &n)) {
-		case STREAM_OK:
-			np_buf_consume(&ch->tx, n);
-			break;
-		case STREAM_AGAIN:
-			write_blocked(ch);
-			break;
-		case STREAM_EOF:
-		case STREAM_FAILED:
-			channel_write_failed(ch);
-			return;
-		}
-	}
-	if (ch->state != CHANNEL_CLOSED && np_buf_len(&ch->tx) == 0)
-		write_drained(ch);
-	/* Buffers exist only while bytes wait. */
-	if (ch->state != CHANNEL_CLOSED && np_buf_len(&ch->tx) == 0)
-		np_buf_release(&ch->tx);
-}
-
-bool channel_can_send_data(struct channel *ch)
-{
-	return ch->state == CHANNEL_BUSY && np_buf_len(&ch->tx) == 0;
-}
-
-void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
-{
-	struct np_frame f = {NP_FRAME_DATA, ch->turn.number, (uint32_t)len};
-	size_t total = NP_FRAME_HEADER + len, done = 0;
-
-	np_frame_write(&f, buf);
-	while (np_buf_len(&ch->tx) == 0 && ch->writable && done < total) {
-		size_t n = 0;
-
-		switch (stream_write(&ch->stream, buf + done, total - done, &n)) {
+		switch (stream_write(&ch->stream, p + done, len - done, &n)) {
 		case STREAM_OK:
 			done += n;
 			break;
@@ -301,9 +270,40 @@ void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
 		case STREAM_EOF:
 		case STREAM_FAILED:
 			channel_write_failed(ch);
-			return;
+			break;
 		}
 	}
+	return done;
+}
+
+void channel_flush(struct channel *ch)
+{
+	size_t done;
+
+	if (ch->state == CHANNEL_CLOSED)
+		return;
+	if (np_buf_len(&ch->tx) > 0) {
+		done = write_some(ch, np_buf_ptr(&ch->tx), np_buf_len(&ch->tx));
+		if (ch->state == CHANNEL_CLOSED)
+			return;
+		np_buf_consume(&ch->tx, done);
+	}
+	if (np_buf_len(&ch->tx) > 0)
+		return;
+	write_drained(ch);
+	np_buf_release(&ch->tx); /* buffers exist only while bytes wait */
+}
+
+void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
+{
+	struct np_frame f = {NP_FRAME_DATA, ch->turn.number, (uint32_t)len};
+	size_t total = NP_FRAME_HEADER + len, done = 0;
+
+	np_frame_write(&f, buf);
+	if (np_buf_len(&ch->tx) == 0)
+		done = write_some(ch, buf, total);
+	if (ch->state == CHANNEL_CLOSED)
+		return;
 	if (done < total) {
 		np_buf_put(&ch->tx, buf + done, total - done);
 		if (ch->tx.err != NP_OK)

@@ -104,8 +104,6 @@ bool channel_send(struct channel *ch, enum np_frame_type type, const void *paylo
  * Written at once as far as possible, the rest is buffered.
  */
 void channel_send_data(struct channel *ch, uint8_t *buf, size_t len);
-/* channel_can_send_data - is there nothing waiting for the socket? */
-bool channel_can_send_data(struct channel *ch);
 /* channel_resume - the outer side takes bytes again (or the rate does). */
 void channel_resume(struct channel *ch);
 /* channel_reset - RESET with @reason for the running turn; the session is detached; the turn

@@ -18,11 +18,6 @@ static void control_on_lost(struct control *ctl, const char *why);
 
 static const struct control_ops client_ops = {control_on_message, control_on_lost};
 
-static struct timeval tv_of_ms(int64_t ms)
-{
-	return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-}
-
 /* -- failures: said once, and again when the text changes -- */
 
 void client_failed(struct client *c, enum np_client_event ev, const char *fmt, ...)

@@ -181,7 +181,7 @@ void client_fill_run(struct client *c)
 	c->fill_ms = quiet ? c->fill_ms * 2 : runtime.env.min_pool_interval_ms;
 	if (c->fill_ms > runtime.env.max_pool_interval_ms)
 		c->fill_ms = runtime.env.max_pool_interval_ms;
-	tv = (struct timeval){.tv_sec = c->fill_ms / 1000, .tv_usec = c->fill_ms % 1000 * 1000};
+	tv = tv_of_ms(c->fill_ms);
 	evtimer_add(c->fill_timer, &tv);
 }
 

@@ -215,8 +215,7 @@ static void control_on_event(evutil_socket_t fd, short what, void *arg)
 
 static void control_arm_ping(struct control *c)
 {
-	int64_t ms = runtime.env.report_interval_ms;
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct timeval tv = tv_of_ms(runtime.env.report_interval_ms);
 
 	evtimer_add(c->ping_timer, &tv);
 }

@@ -419,7 +419,7 @@ static void timer_arm(struct dial *d, struct np_mono now)
 		next_at = d->deadline;
 	us = np_mono_diff_us(next_at, now);
 	us = us > 1000 ? us : 1000;
-	tv = (struct timeval){.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+	tv = tv_of_us(us);
 	evtimer_add(&d->timer, &tv);
 }
 

@@ -56,7 +56,7 @@ int listener_socket(const struct np_addr *addr, bool any)
 
 static void listener_pause(struct listener *l, int err)
 {
-	struct timeval tv = {.tv_sec = l->pause_ms / 1000, .tv_usec = l->pause_ms % 1000 * 1000};
+	struct timeval tv = tv_of_ms(l->pause_ms);
 
 	if (!l->warned)
 		l->on_pause(l->arg, err);

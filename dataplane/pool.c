@@ -138,8 +138,7 @@ void peer_event(struct peer *p, enum np_peer_event ev)
 	if (old == NP_PEER_LOST && p->state != NP_PEER_LOST)
 		evtimer_del(p->timer);
 	if ((act & NP_PEER_DO_TIMER) != 0) {
-		int64_t ms = 3 * runtime.env.report_interval_ms;
-		struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+		struct timeval tv = tv_of_ms(3 * runtime.env.report_interval_ms);
 
 		evtimer_add(p->timer, &tv);
 	}
@@ -224,7 +223,7 @@ static void pool_arm(struct instance *inst)
 	struct pool *pool = &inst->pool;
 	struct np_mono first = {INT64_MAX};
 	struct visitor *v;
-	struct timeval tv = {0};
+	struct timeval tv;
 	int64_t us;
 
 	DL_FOREACH (pool->waiting, v) {
@@ -237,10 +236,7 @@ static void pool_arm(struct instance *inst)
 	if (pool->waiting == NULL)
 		return;
 	us = np_mono_diff_us(first, worker_now(inst->home));
-	if (us > 0) {
-		tv.tv_sec = us / 1000000;
-		tv.tv_usec = us % 1000000;
-	}
+	tv = tv_of_us(us > 0 ? us : 0);
 	evtimer_add(pool->timer, &tv);
 }
 

@@ -40,11 +40,9 @@ static size_t quantum(uint64_t rate)
 
 static void throttle_arm(struct shard *sh, int64_t wait_ns)
 {
-	struct timeval tv = {.tv_sec = (time_t)(wait_ns / 1000000000),
-			     .tv_usec = (suseconds_t)(wait_ns % 1000000000 / 1000)};
+	/* Less than a millisecond would only be a busy loop. */
+	struct timeval tv = tv_of_us(wait_ns > 1000000 ? wait_ns / 1000 : 1000);
 
-	if (tv.tv_sec == 0 && tv.tv_usec < 1000)
-		tv.tv_usec = 1000;
 	if (!event_pending(sh->throttle_timer, EV_TIMEOUT, NULL))
 		evtimer_add(sh->throttle_timer, &tv);
 }

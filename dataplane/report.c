@@ -111,8 +111,7 @@ void shard_record(struct shard *sh, const struct session_record *r)
 
 enum np_err report_start(struct instance *inst)
 {
-	int64_t ms = runtime.env.report_interval_ms;
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct timeval tv = tv_of_ms(runtime.env.report_interval_ms);
 	const struct timeval second = {.tv_sec = 1};
 
 	inst->report_timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_timer, inst);

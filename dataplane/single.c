@@ -176,8 +176,7 @@ static void single_fill(struct single *s)
 	s->interval_ms = quiet ? s->interval_ms * 2 : runtime.env.min_pool_interval_ms;
 	if (s->interval_ms > runtime.env.max_pool_interval_ms)
 		s->interval_ms = runtime.env.max_pool_interval_ms;
-	tv = (struct timeval){.tv_sec = s->interval_ms / 1000,
-			      .tv_usec = s->interval_ms % 1000 * 1000};
+	tv = tv_of_ms(s->interval_ms);
 	evtimer_add(s->timer, &tv);
 }
 

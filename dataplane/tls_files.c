@@ -223,7 +223,7 @@ enum np_err tls_files_watch(struct tls_files *t, void (*on_new)(struct instance 
 
 	if (ms > TLS_FILES_CHECK_MS)
 		ms = TLS_FILES_CHECK_MS;
-	tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	tv = tv_of_ms(ms);
 	t->on_new = on_new;
 	if (t->inst->cfg.tls != 2)
 		return NP_OK;

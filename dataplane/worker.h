@@ -81,4 +81,14 @@ void worker_bury(struct worker *w, struct grave *g);
 struct np_mono worker_now(struct worker *w);
 uint32_t worker_random(struct worker *w);
 
+/* tv_of_ms, tv_of_us - a duration for libevent's timers. */
+static inline struct timeval tv_of_us(int64_t us)
+{
+	return (struct timeval){.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+}
+static inline struct timeval tv_of_ms(int64_t ms)
+{
+	return tv_of_us(ms * 1000);
+}
+
 #endif
