@@ -6,6 +6,7 @@ target: each end knows what it must get, whatever way the session ends. Used by 
 import random
 import socket
 import struct
+import threading
 
 from np_net import abort, dial, read_n, token
 
@@ -40,6 +41,9 @@ def churn_target(seed, faults, calm=True):
         except (EOFError, ConnectionResetError):
             return  # mute, or reset at once
         magic, n = HEAD.unpack(head)
+        if magic == b"STAL":
+            threading.Event().wait(n)  # a reader that stands still so many seconds, then goes
+            return
         if magic != b"TURN":
             faults.append(f"the target got a foreign start {head!r}")
             return

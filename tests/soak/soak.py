@@ -19,7 +19,7 @@ import time
 
 from common import open_bench, table
 
-from np_churn import churn_target, churn_visit
+from np_churn import HEAD, churn_target, churn_visit
 from np_net import ask_dgram, dial, is_listening, wait_for
 
 RSS_TOLERANCE = 0.10     # of the calm value after the first sixth,
@@ -92,7 +92,7 @@ class Soak:
                     if kind == "stall":
                         s.settimeout(0.5)
                         with contextlib.suppress(TimeoutError):
-                            s.sendall(bytes(r.randrange(1 << 21)))
+                            s.sendall(HEAD.pack(b"STAL", r.randrange(4)) + bytes(r.randrange(1 << 21)))
                     self.stop.wait(r.uniform(0.5, 4))
                 ok = True
         except (OSError, EOFError):
