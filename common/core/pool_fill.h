@@ -3,7 +3,8 @@
  *
  * Used by the client for channels to its server, and by single-end clients for connections to the
  * target. The wanted number is min under no load and grows with (sessions at once, and rate of
- * opens × time to make a connection) plus headroom, up to max; it falls back slowly.
+ * opens × time to make a connection) plus headroom, up to max; after a burst it is held for 7 s and
+ * has fallen back some 15 s after it.
  *
  * Channels come back after a session. So two numbers differ: np_pool_fill_wanted is what may lie
  * idle (what is above is retired) and counts every session of the recent peak as a channel to keep;
