@@ -540,8 +540,9 @@ void channel_resume(struct channel *ch)
 /* -- time -- */
 
 /*
- * Only idle channels have a deadline for PONG: on a busy one the answer may wait behind megabytes that a slow reader is
- * not taking, and the ping behind our own. There a ping only keeps NAT entries alive.
+ * Only idle channels have a deadline for PONG: on a busy one the answer may wait behind megabytes
+ * that a slow reader is not taking, and the ping behind our own. There a ping only keeps NAT
+ * entries alive.
  */
 static void tick_liveness(struct channel *ch, struct np_mono now)
 {
@@ -563,8 +564,9 @@ static void tick_liveness(struct channel *ch, struct np_mono now)
 }
 
 /*
- * While a reader at the other end is stalled, TCP_USER_TIMEOUT is off: the kernel counts an acknowledged zero window as
- * time without an answer. A peer that does not even acknowledge window probes is gone.
+ * While a reader at the other end is stalled, TCP_USER_TIMEOUT is off: the kernel counts an
+ * acknowledged zero window as time without an answer. A peer that does not even acknowledge window
+ * probes is gone.
  */
 static void tick_stalled(struct channel *ch)
 {

@@ -119,14 +119,14 @@ static bool source_is_known(const struct server *sv, uint64_t source)
 	const struct peer *p;
 
 	DL_FOREACH (sv->inst->pool.peers, p)
-		if (p->source == source && p->state == NP_PEER_LIVE)
+		if (p->source == source && p->state != NP_PEER_ENDED)
 			return true;
 	return false;
 }
 
 /*
- * Room for a new one: the oldest connection of the source that has most of them goes. Sources without a live session
- * share half of the places.
+ * Room for a new one: the oldest connection of the source that has most of them goes. Sources
+ * without a live session share half of the places.
  */
 static void newcomer_evict(struct server *sv)
 {

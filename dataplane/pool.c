@@ -265,8 +265,8 @@ static void pool_on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * Tells the dialling side at once how many wait, then again every POOL_DEMAND_MS while they do. Several clients share
- * the demand.
+ * Tells the dialling side at once how many wait, then again every POOL_DEMAND_MS while they do.
+ * Several clients share the demand.
  */
 static void pool_demand(struct worker *w, struct task *t)
 {
