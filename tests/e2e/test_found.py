@@ -185,7 +185,8 @@ def test_tls_2__asked_for_by_the_server_only__first_attempt_succeeds(bench):
     store = os.path.join(bench.folder, "store.pem")
     with open(bench.certs.ca) as f, open(store, "w") as out:
         out.write(f.read() * 3000)  # takes a while to read, as the stores of systems do
-    t = bench.link("reverse", 2, tunnel=tunnel, server={"crt": crt, "key": key}, client={"ca": "", "sni": "", "min": 0},
+    query = {"ca": "", "sni": "", "min": 0}
+    t = bench.link("reverse", 2, tunnel=tunnel, server={"crt": crt, "key": key}, client=query,
                    env={"SSL_CERT_FILE": store, "NP_POOL_GET_TIMEOUT": "15s"}, start=False)
     url, env, kw = t.start_args["client"]
     t.start_args["client"] = (url.replace("&ca=", "").replace("&sni=", ""), env, kw)
