@@ -252,7 +252,12 @@ def main():
     p.add_argument("--every", type=float, default=10, help="seconds between samples")
     p.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     p.add_argument("--folder", help="for logs; a new one in the temporary folder by default")
-    return Soak(p.parse_args()).go()
+    soak = Soak(p.parse_args())
+    try:
+        return soak.go()
+    finally:  # interrupted, too: no process stays
+        for n in soak.bench.nodes:
+            n.close()
 
 
 if __name__ == "__main__":
