@@ -59,6 +59,9 @@ void maker_fail(struct maker *m, const char *why)
 		return;
 	snprintf(m->why, sizeof(m->why), "%s", why);
 	counter_add(&m->shard->counters, COUNTER_CHANNEL_FAILURES, 1);
+	if (m->ev_added) /* before the descriptor's number is another's */
+		event_del(&m->ev);
+	m->ev_added = false;
 	stream_close(&m->stream, true);
 	maker_end(m);
 }

@@ -151,6 +151,9 @@ void peer_event(struct peer *p, enum np_peer_event ev)
 
 static bool peer_serves(const struct peer *p, const struct visitor *v)
 {
+	/* A second attempt does not go to a session whose idle channels may be closing just now. */
+	if (v->attempt > 1 && p->state != NP_PEER_LIVE)
+		return false;
 	return p->state != NP_PEER_ENDED && !p->draining && p->idle != NULL &&
 	       (!v->same_boot || memcmp(p->origin, v->origin, PEER_ORIGIN_LEN) == 0);
 }

@@ -182,10 +182,10 @@ static void session_on_single(struct session *s, struct side *side, short what)
 	if (s->state == SESSION_ENDED)
 		return;
 	stream_event(&side->stream, what, &side->readable, &side->writable);
-	if (s->state != SESSION_RUNNING)
-		return;
-	relay_single(s);
-	if (s->state == SESSION_RUNNING && (what & EV_READ) != 0 && side_error(side) != 0)
+	if (s->state == SESSION_RUNNING)
+		relay_single(s);
+	/* While the target is being dialled, too: nobody waits for it any more. */
+	if (s->state != SESSION_ENDED && (what & EV_READ) != 0 && side_error(side) != 0)
 		session_end(s, side == &s->outer ? NP_REASON_VISITOR_RESET : NP_REASON_TARGET_RESET,
 			    true);
 }

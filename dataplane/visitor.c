@@ -72,6 +72,7 @@ void visitor_refuse(struct visitor *v, enum np_reason reason)
 	shard_record(sh, &r);
 	if (v->has_slot)
 		instance_slot_give(sh->inst);
+	visitor_leave(v); /* off the loop first: the descriptor's number may be another's at once */
 	/* A reset only where bytes are lost; who has sent none sees the end of the connection. */
 	stream_close(&v->stream, np_buf_len(&v->first) > 0);
 	visitor_free(v);
