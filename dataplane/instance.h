@@ -118,7 +118,6 @@ struct instance {
 	struct event *report_timer, *second_timer, *drain_timer;
 	struct np_mono drain_deadline;
 	struct resolve_request resolving; /* of an address to listen on */
-	const struct np_hostport *resolving_hp;
 	void (*resolved)(struct instance *inst, const struct resolve_answer *a);
 	size_t udp_held; /* bytes of datagrams that wait for their target's address */
 	bool stopping, released;

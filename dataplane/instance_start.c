@@ -37,7 +37,6 @@ static void with_addresses(struct instance *inst, const struct np_hostport *hp,
 	enum np_err err;
 
 	inst->resolved = fn;
-	inst->resolving_hp = hp;
 	inst->resolving.on_answer = on_resolved;
 	if (hp->host[0] == '\0') {
 		a.addr[0].in6.sin6_family = AF_INET6;

@@ -88,8 +88,6 @@ void peer_maybe_free(struct peer *p);
 
 /* pool_visitor - @v (taken) gets a channel now or waits; @front: it was first before. */
 void pool_visitor(struct instance *inst, struct visitor *v, bool front);
-/* pool_cancel - @v is waiting and gives up. */
-void pool_cancel(struct instance *inst, struct visitor *v);
 /* pool_idle - @ch is ready for a visitor. pool_gone - @ch is no more. Thread: home. */
 void pool_idle(struct channel *ch);
 void pool_gone(struct channel *ch);

@@ -21,7 +21,6 @@ struct ready {
 	struct event ev;
 	bool ev_added;
 	struct dial *dial;
-	size_t target;
 	struct np_addr addr;
 	struct np_mono born;
 };
@@ -98,7 +97,6 @@ static void on_dialed(void *arg, const struct dial_result *res)
 		return;
 	}
 	r->fd = res->fd;
-	r->target = res->target;
 	r->addr = res->addr;
 	r->born = np_mono_now();
 	atomic_store_explicit(&s->inst->dial_us, res->connect_us, memory_order_relaxed);
@@ -232,7 +230,6 @@ void single_take(struct instance *inst, struct visitor *v)
 			event_del(&r->ev);
 			r->ev_added = false;
 			v->target_fd = r->fd;
-			v->target_index = r->target;
 			v->target_addr = r->addr;
 			r->fd = -1;
 		}

@@ -41,7 +41,6 @@ struct visitor {
 	uint8_t origin[PEER_ORIGIN_LEN];
 	/* single-end: a connection to the target made in advance */
 	int target_fd;
-	size_t target_index;
 	struct np_addr target_addr;
 };
 
