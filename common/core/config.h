@@ -74,6 +74,10 @@ void np_config_release(struct np_config *c); /* wipes the key */
 enum np_err np_config_canonical(const struct np_config *c, bool with_key,
 				struct np_buf *out) NP_MUST_CHECK;
 
+/* np_config_normal - the URL with the parameters that were given a value, in the order of their
+ * names ('url' of the API); its user part included. */
+enum np_err np_config_normal(const struct np_config *c, struct np_buf *out) NP_MUST_CHECK;
+
 /* np_config_public_url - scheme, host, target and query without the user part; for argv and logs.
  */
 enum np_err np_config_public_url(const struct np_config *c, struct np_buf *out) NP_MUST_CHECK;

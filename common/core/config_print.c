@@ -35,13 +35,13 @@ static void put_hostport(struct np_buf *out, const struct np_hostport *hp)
 }
 
 static void put_value(struct np_buf *out, const struct np_config *c, struct np_slice query,
-		      enum np_param p, char *mark)
+		      enum np_param p, bool defaults, char *mark)
 {
 	const struct np_param_row *row = np_param_row(p);
 	struct np_slice name, value;
 
 	if (!c->given[p]) {
-		if (row->def == NULL || !np_param_is_of(row, c->role))
+		if (!defaults || row->def == NULL || !np_param_is_of(row, c->role))
 			return;
 		np_buf_putf(out, "%c%s=%s", *mark, row->name, row->def);
 		*mark = '&';
@@ -70,7 +70,8 @@ static void sort_by_name(enum np_param order[NP_PARAM_COUNT])
 	}
 }
 
-enum np_err np_config_canonical(const struct np_config *c, bool with_key, struct np_buf *out)
+static enum np_err print_url(const struct np_config *c, bool with_key, bool defaults,
+			     struct np_buf *out)
 {
 	enum np_param order[NP_PARAM_COUNT];
 	struct np_url u;
@@ -92,8 +93,18 @@ enum np_err np_config_canonical(const struct np_config *c, bool with_key, struct
 	}
 	sort_by_name(order);
 	for (unsigned i = 0; i < NP_PARAM_COUNT; i++)
-		put_value(out, c, u.query, order[i], &mark);
+		put_value(out, c, u.query, order[i], defaults, &mark);
 	return out->err;
+}
+
+enum np_err np_config_canonical(const struct np_config *c, bool with_key, struct np_buf *out)
+{
+	return print_url(c, with_key, true, out);
+}
+
+enum np_err np_config_normal(const struct np_config *c, struct np_buf *out)
+{
+	return print_url(c, true, false, out);
 }
 
 enum np_err np_config_public_url(const struct np_config *c, struct np_buf *out)

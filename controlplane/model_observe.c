@@ -1,0 +1,290 @@
+/*
+ * model_observe.c - what the node says of its instances: states, numbers. And what the model tells
+ * it: desired specs.
+ *
+ * Counters of the node begin anew with every start of an instance or of the node; the model adds
+ * the differences, so that what is shown goes on over both. A total that falls is a new beginning.
+ */
+#include "model_priv.h"
+
+#include "base/alloc.h"
+#include "sse.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/banned.h"
+
+#define BATCH_MAX 256 /* rows of a transaction */
+
+/* Rows that are saved together. */
+struct batch {
+	struct model *m;
+	size_t n;
+	struct store_op ops[BATCH_MAX];
+	struct np_buf blobs[BATCH_MAX];
+};
+
+static void batch_flush(struct batch *b)
+{
+	if (b->n > 0)
+		model_save(b->m, b->ops, b->n);
+	for (size_t i = 0; i < b->n; i++)
+		np_buf_wipe(&b->blobs[i]);
+	b->n = 0;
+}
+
+/* The buffer that the caller fills with the blob; batch_done after it. */
+static struct np_buf *batch_row(struct batch *b, enum store_kind kind, const char *id,
+				uint64_t revision)
+{
+	struct store_op *op;
+
+	if (b->n == BATCH_MAX)
+		batch_flush(b);
+	op = &b->ops[b->n];
+	*op = (struct store_op){.row = {.kind = kind, .revision = revision}};
+	snprintf(op->row.id, sizeof(op->row.id), "%s", id);
+	np_buf_init(&b->blobs[b->n], STORE_BLOB_MAX);
+	return &b->blobs[b->n];
+}
+
+static bool batch_done(struct batch *b)
+{
+	struct np_buf *blob = &b->blobs[b->n];
+
+	if (blob->err != NP_OK) {
+		np_log(NP_LOG_ERROR, NULL, "a row could not be saved: %s",
+		       np_err_text(blob->err));
+		np_buf_wipe(blob);
+		return false;
+	}
+	b->ops[b->n].row.blob = np_buf_ptr(blob);
+	b->ops[b->n].row.len = np_buf_len(blob);
+	b->n++;
+	return true;
+}
+
+static struct batch *batch_new(struct model *m)
+{
+	struct batch *b = np_calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		np_log(NP_LOG_ERROR, NULL, "out of memory: the state is saved later");
+	else
+		b->m = m;
+	return b;
+}
+
+/* -- desired state -- */
+
+static bool to_spec(const struct model_instance *inst, struct ctl_spec *out)
+{
+	*out = (struct ctl_spec){0};
+	snprintf(out->id, sizeof(out->id), "%s", inst->id);
+	out->revision = inst->revision;
+	out->desired = inst->desired;
+	out->restart_nonce = inst->restart_nonce;
+	out->url = np_strdup(inst->url);
+	return out->url != NULL;
+}
+
+/* One that this version cannot serve is shown, never sent. */
+static bool is_served(const struct model_instance *inst)
+{
+	return inst->refused[0] == '\0';
+}
+
+bool model_next_spec(void *model, const char *after, struct ctl_spec *out)
+{
+	struct model *m = model;
+	struct model_instance *inst = after[0] == '\0' ? m->list : model_get(m, after);
+
+	if (inst != NULL && after[0] != '\0')
+		inst = inst->next;
+	while (inst != NULL && !is_served(inst))
+		inst = inst->next;
+	return inst != NULL && to_spec(inst, out);
+}
+
+bool model_get_spec(void *model, const char *id, struct ctl_spec *out)
+{
+	struct model_instance *inst = model_get(model, id);
+
+	return inst != NULL && is_served(inst) && to_spec(inst, out);
+}
+
+void model_boot_rule(struct model *m)
+{
+	struct batch *b = batch_new(m);
+	struct model_instance *inst;
+
+	if (b == NULL)
+		return;
+	DL_FOREACH (m->list, inst) {
+		enum ctl_desired want =
+		    inst->restart ? CTL_DESIRED_RUNNING : CTL_DESIRED_STOPPED;
+
+		if (inst->desired == want)
+			continue;
+		inst->desired = want;
+		inst->revision = ++m->revision;
+		model_row_instance(inst,
+				   batch_row(b, STORE_INSTANCE, inst->id, inst->revision));
+		batch_done(b);
+	}
+	if (b->n > 0) {
+		model_row_revision(m->revision, batch_row(b, STORE_META, "revision", 0));
+		batch_done(b);
+	}
+	batch_flush(b);
+	np_free(b);
+}
+
+/* -- import -- */
+
+enum np_err model_import(struct model *m, const struct model_import *row)
+{
+	struct model_instance *inst = NULL;
+	struct store_op ops[2] = {{.row = {.kind = STORE_INSTANCE}},
+				  {.row = {.kind = STORE_COUNTERS}}};
+	struct store_row read = {.kind = STORE_INSTANCE};
+	struct np_diag diag;
+	struct np_buf b[2];
+	enum np_err err;
+
+	if (!ctl_id_valid(row->id) || model_get(m, row->id) != NULL)
+		return NP_EINVAL;
+	np_buf_init(&b[0], STORE_BLOB_MAX);
+	np_buf_init(&b[1], STORE_BLOB_MAX);
+	/* Written as a row and read back as one: what is refused is refused in one place. */
+	model_row_instance(&(struct model_instance){.url = (char *)(uintptr_t)row->url,
+						    .alias = (char *)(uintptr_t)row->alias,
+						    .restart = row->restart,
+						    .meta = row->meta,
+						    .desired = row->restart ? CTL_DESIRED_RUNNING
+									    : CTL_DESIRED_STOPPED},
+			   &b[0]);
+	snprintf(read.id, sizeof(read.id), "%s", row->id);
+	read.revision = ++m->revision;
+	read.blob = np_buf_ptr(&b[0]);
+	read.len = np_buf_len(&b[0]);
+	err = b[0].err;
+	if (err == NP_OK)
+		err = model_row_take(m, &read, &diag);
+	if (err == NP_OK)
+		inst = model_get(m, row->id);
+	if (inst != NULL) {
+		memcpy(inst->total, row->total, sizeof(inst->total));
+		model_row_counters(inst, &b[1]);
+		ops[0].row = read;
+		snprintf(ops[1].row.id, sizeof(ops[1].row.id), "%s", row->id);
+		ops[1].row.blob = np_buf_ptr(&b[1]);
+		ops[1].row.len = np_buf_len(&b[1]);
+		if (b[1].err == NP_OK)
+			model_save(m, ops, 2);
+		if (inst->refused[0] != '\0')
+			np_log(NP_LOG_ERROR, inst->id, "imported, but it cannot be served: %s",
+			       inst->refused);
+	}
+	np_buf_wipe(&b[0]);
+	np_buf_release(&b[1]);
+	return err;
+}
+
+/* -- observed state -- */
+
+void model_clear_gauges(struct model_instance *inst)
+{
+	inst->ping_ms = inst->pool = inst->tcps = inst->udps = 0;
+}
+
+void model_observe_status(struct model *m, const struct ctl_status *st)
+{
+	struct model_instance *inst = model_get(m, st->id);
+	enum model_status before, after;
+
+	if (inst == NULL || st->removed || st->revision < inst->revision)
+		return; /* of a spec that was replaced meanwhile */
+	before = model_status(inst);
+	if (st->state != CTL_STOPPING) /* keeps its last value until it has stopped */
+		inst->state = st->state;
+	if (st->mode != 0)
+		inst->mode = st->mode;
+	after = model_status(inst);
+	if (after == MODEL_STOPPED)
+		model_clear_gauges(inst);
+	if (before != after)
+		model_publish(m, SSE_UPDATE, inst);
+}
+
+static void add_difference(struct model_instance *inst, const uint64_t now[MODEL_COUNTERS])
+{
+	for (int i = 0; i < MODEL_COUNTERS; i++) {
+		uint64_t last = inst->seen.last[i];
+
+		inst->total[i] += now[i] >= last ? now[i] - last : now[i];
+		if (now[i] != last)
+			inst->seen.dirty = true;
+		inst->seen.last[i] = now[i];
+	}
+}
+
+void model_observe_stats(struct model *m, const char *boot_id, const struct ctl_stats *st)
+{
+	const uint64_t now[MODEL_COUNTERS] = {st->tcp_rx, st->tcp_tx, st->udp_rx, st->udp_tx};
+	struct model_instance *inst = model_get(m, st->id);
+
+	if (inst == NULL)
+		return;
+	if (strcmp(inst->seen.boot_id, boot_id) != 0 || inst->seen.starts != st->starts) {
+		memset(inst->seen.last, 0, sizeof(inst->seen.last));
+		snprintf(inst->seen.boot_id, sizeof(inst->seen.boot_id), "%s", boot_id);
+		inst->seen.starts = st->starts;
+		inst->seen.dirty = true;
+	}
+	add_difference(inst, now);
+	inst->ping_ms = st->has_ping ? st->ping_ms : 0;
+	inst->pool = st->pool;
+	inst->tcps = st->tcps;
+	inst->udps = st->udps;
+	if (model_status(inst) == MODEL_STOPPED)
+		model_clear_gauges(inst);
+}
+
+void model_observe_down(struct model *m)
+{
+	struct model_instance *inst;
+
+	DL_FOREACH (m->list, inst)
+		model_clear_gauges(inst);
+}
+
+void model_tick(struct model *m)
+{
+	struct model_instance *inst;
+
+	DL_FOREACH (m->list, inst)
+		if (model_status(inst) == MODEL_RUNNING)
+			model_publish(m, SSE_UPDATE, inst);
+}
+
+void model_save_counters(struct model *m)
+{
+	struct batch *b = batch_new(m);
+	struct model_instance *inst;
+
+	if (b == NULL)
+		return;
+	DL_FOREACH (m->list, inst) {
+		/* One that is being reset has its row in that transaction. */
+		if (!inst->seen.dirty || inst->busy)
+			continue;
+		model_row_counters(inst, batch_row(b, STORE_COUNTERS, inst->id, 0));
+		if (batch_done(b))
+			inst->seen.dirty = false;
+	}
+	batch_flush(b);
+	np_free(b);
+}

@@ -1,0 +1,67 @@
+/*
+ * model_priv.h - inside of model: the table, and what its files share.
+ */
+#ifndef CP_MODEL_PRIV_H
+#define CP_MODEL_PRIV_H
+
+#include "model.h"
+
+struct change;
+
+/* The master itself: API key, id, alias. The saved part has one writer at a time, like an
+ * instance's. */
+struct model {
+	struct event_base *base;
+	struct store *store;
+	struct validate_defaults defaults; /* texts borrowed from the master's configuration */
+	struct model_events ev;
+	void *arg;
+	struct model_instance *list, *by_id;
+	size_t count;
+	char key[MODEL_KEY_LEN + 1]; /* a secret */
+	char mid[MODEL_MID_LEN + 1];
+	char alias[MODEL_TEXT_MAX + 1];
+	bool master_busy;
+	uint64_t revision;	 /* of the last change that was given to the store */
+	struct change *waiting;	 /* utlist: behind a change of the same object */
+	unsigned pending;	 /* changes and saves that the store has */
+	unsigned queued;	 /* changes of users: MODEL_PENDING_MAX */
+	enum np_err save_err;	 /* of the last save; for model_flush */
+	struct np_diag save_diag;
+};
+
+/* model_rows.c */
+/* Appends the stored form. Errors: sticky in @out. */
+void model_row_instance(const struct model_instance *inst, struct np_buf *out);
+void model_row_counters(const struct model_instance *inst, struct np_buf *out);
+void model_row_master(const char *key, const char *mid, const char *alias, struct np_buf *out);
+void model_row_revision(uint64_t revision, struct np_buf *out);
+/* model_row_take - one row of the store into the model. Errors: NP_EINVAL (@diag), NP_ENOMEM. */
+enum np_err model_row_take(struct model *m, const struct store_row *row,
+			   struct np_diag *diag) NP_MUST_CHECK;
+
+/* model.c */
+struct model_instance *model_instance_new(const char *id);
+void model_instance_free(struct model_instance *inst);
+enum np_err model_add(struct model *m, struct model_instance *inst) NP_MUST_CHECK;
+void model_remove(struct model *m, struct model_instance *inst);
+struct model_instance *model_get(const struct model *m, const char *id);
+/* model_saved_copy - deep copy of the stored part. model_saved_move - @from's stored part to @to,
+ * whose own is freed. */
+enum np_err model_saved_copy(const struct model_instance *from,
+			     struct model_instance *to) NP_MUST_CHECK;
+void model_saved_move(struct model_instance *from, struct model_instance *to);
+void model_saved_release(struct model_instance *inst);
+void model_meta_release(struct model_meta *meta);
+enum np_err model_meta_copy_peer(const struct model_meta *from, struct model_meta *to)
+    NP_MUST_CHECK;
+enum np_err model_meta_copy_tags(const struct model_meta *from, struct model_meta *to)
+    NP_MUST_CHECK;
+void model_meta_render(const struct model_meta *meta, const char *name, struct np_buf *out);
+/* model_save - @ops at the side: model_flush waits for them. */
+void model_save(struct model *m, const struct store_op *ops, size_t n);
+void model_publish(struct model *m, int sse_type, const struct model_instance *inst);
+/* model_clear_gauges - of an instance that serves nothing. */
+void model_clear_gauges(struct model_instance *inst);
+
+#endif
