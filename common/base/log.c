@@ -267,17 +267,11 @@ static void ring_push(struct line *l)
 	pthread_cond_signal(&logger.filled);
 }
 
-void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
+/* A whole line into the ring, or out at once while there is no writer. */
+static void emit(const char *text, size_t len)
 {
-	int saved = errno;
-	char text[NP_LOG_LINE_MAX];
-	struct line *l;
-	size_t len;
+	struct line *l = np_malloc(sizeof(*l) + len);
 
-	if (level < NP_LOG_DEBUG || level > NP_LOG_EVENT)
-		return;
-	len = np_log_line_format(text, &logger.options, level, instance, fmt, ap);
-	l = np_malloc(sizeof(*l) + len);
 	if (l != NULL) {
 		l->len = len;
 		memcpy(l->text, text, len);
@@ -286,12 +280,30 @@ void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_
 	if (logger.state != LOG_STOPPED) {
 		ring_push(l);
 		pthread_mutex_unlock(&logger.lock);
-	} else {
-		pthread_mutex_unlock(&logger.lock);
-		np_free(l);
-		if (write_all(logger.options.fd, text, len, true) != len)
-			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+		return;
 	}
+	pthread_mutex_unlock(&logger.lock);
+	np_free(l);
+	if (write_all(logger.options.fd, text, len, true) != len)
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+void np_log_write(const char *line, size_t len)
+{
+	int saved = errno;
+
+	emit(line, len);
+	errno = saved;
+}
+
+void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
+{
+	int saved = errno;
+	char text[NP_LOG_LINE_MAX];
+
+	if (level < NP_LOG_DEBUG || level > NP_LOG_EVENT)
+		return;
+	emit(text, np_log_line_format(text, &logger.options, level, instance, fmt, ap));
 	errno = saved;
 }
 

@@ -56,6 +56,10 @@ void np_log(enum np_log_level level, const char *instance, const char *fmt, ...)
 void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
     NP_PRINTF(3, 0);
 
+/* np_log_write - a line that is whole already (@len with its end of line, at most twice
+ * NP_LOG_LINE_MAX). Thread: any. Blocks: never. */
+void np_log_write(const char *line, size_t len);
+
 /* np_log_dropped - lines lost to a full ring so far. */
 uint64_t np_log_dropped(void);
 

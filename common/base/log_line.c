@@ -142,15 +142,14 @@ static const struct {
     [NP_LOG_EVENT] = {"EVENT", "event", "\033[36m"},
 };
 
-static size_t put_time(char *out, size_t max, bool rfc3339)
+static size_t put_time(char *out, size_t max, struct timespec ts, bool rfc3339)
 {
-	struct timespec ts;
 	struct tm tm;
 	char zone[16] = "";
 	long off;
 	int n;
 
-	if (clock_gettime(CLOCK_REALTIME, &ts) == -1 || localtime_r(&ts.tv_sec, &tm) == NULL)
+	if (localtime_r(&ts.tv_sec, &tm) == NULL)
 		return 0;
 	if (rfc3339) {
 		off = tm.tm_gmtoff < 0 ? -tm.tm_gmtoff : tm.tm_gmtoff;
@@ -163,13 +162,13 @@ static size_t put_time(char *out, size_t max, bool rfc3339)
 	return n > 0 && (size_t)n < max ? (size_t)n : 0;
 }
 
-static size_t put_head(char *out, size_t max, enum np_log_level level,
+static size_t put_head(char *out, size_t max, enum np_log_level level, struct timespec ts,
 		       const struct np_log_options *o)
 {
 	char when[64] = "";
 	int n = 0;
 
-	put_time(when, sizeof(when), o->format != NP_LOG_TEXT);
+	put_time(when, sizeof(when), ts, o->format != NP_LOG_TEXT);
 	switch (o->format) {
 	case NP_LOG_TEXT:
 		n = snprintf(out, max, "%s  %s%s%s  ", when, o->color ? levels[level].color : "",
@@ -233,10 +232,12 @@ size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options
 	size_t tail_len = put_tail(tail, instance, o);
 	struct text t = {.to = out, .max = NP_LOG_LINE_MAX - tail_len};
 	int n = vsnprintf(said, sizeof(said), fmt, ap);
+	struct timespec now = {0};
 
+	clock_gettime(CLOCK_REALTIME, &now);
 	if (n < 0)
 		n = snprintf(said, sizeof(said), "a line could not be formatted");
-	t.len = put_head(out, t.max, level, o);
+	t.len = put_head(out, t.max, level, now, o);
 	t.mark = t.len;
 	text_put_escaped(&t, said, strnlen(said, sizeof(said) - 1),
 			 o->format == NP_LOG_TEXT ? QUOTE_NONE : QUOTE_BACKSLASH);
@@ -244,4 +245,21 @@ size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options
 		text_end_cut(&t);
 	memcpy(out + t.len, tail, tail_len);
 	return t.len + tail_len;
+}
+
+size_t np_log_line_at(char out[NP_LOG_LINE_MAX], enum np_log_level level, int64_t time_ms,
+		      bool color, const char *text)
+{
+	const struct np_log_options o = {.color = color};
+	const struct timespec ts = {.tv_sec = time_ms / 1000,
+				    .tv_nsec = time_ms % 1000 * 1000000};
+	struct text t = {.to = out, .max = NP_LOG_LINE_MAX - 1};
+
+	t.len = put_head(out, t.max, level, ts, &o);
+	t.mark = t.len;
+	text_put_escaped(&t, text, strlen(text), QUOTE_NONE);
+	if (t.cut)
+		text_end_cut(&t);
+	out[t.len] = '\0';
+	return t.len;
 }

@@ -14,4 +14,11 @@ size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options
 			  enum np_log_level level, const char *instance, const char *fmt,
 			  va_list ap) NP_PRINTF(5, 0);
 
+/*
+ * np_log_line_at - the default form of a line that was said elsewhere at @time_ms (wall clock),
+ * NUL-terminated, without an end of line. Returns its length.
+ */
+size_t np_log_line_at(char out[NP_LOG_LINE_MAX], enum np_log_level level, int64_t time_ms,
+		      bool color, const char *text);
+
 #endif
