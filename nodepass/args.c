@@ -85,6 +85,10 @@ enum np_err args_parse(int argc, char **argv, struct args *out, struct np_diag *
 	enum args_action action = ARGS_BANNER;
 	int c;
 
+	if (argc > 1 && strcmp(argv[1], "ctl") == 0) {
+		*out = (struct args){.action = ARGS_CTL, .words = argv + 2};
+		return NP_OK;
+	}
 	opterr = 0;
 	optind = 0; /* glibc: start anew, so that tests can call this more than once */
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {

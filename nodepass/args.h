@@ -15,16 +15,19 @@ enum args_action {
 	ARGS_VERSION,
 	ARGS_TABLES, /* the tables of README.md; for the check that they are current */
 	ARGS_KEY,
+	ARGS_CTL,
 	ARGS_URL,
 };
 
 struct args {
 	enum args_action action;
-	char *url; /* borrowed from argv; ARGS_URL only */
+	char *url;    /* borrowed from argv; ARGS_URL only */
+	char **words; /* borrowed from argv: what follows "ctl", NULL at the end; ARGS_CTL only */
 };
 
 /*
- * args_parse - permutes @argv as getopt_long does.
+ * args_parse - permutes @argv as getopt_long does, except after a first word "ctl": all that
+ * follows it belongs to nodepass-ctl.
  * Thread: main (getopt keeps globals). Errors: NP_EINVAL, @diag names the offender.
  */
 enum np_err args_parse(int argc, char **argv, struct args *out, struct np_diag *diag) NP_MUST_CHECK;

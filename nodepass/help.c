@@ -11,6 +11,8 @@
 static const char synopsis[] =
     "Usage: nodepass \"<core>://[<key>@]<tunnel_addr>/<target_addr>[,<target_addr>...]"
     "[?<name>=<value>&...]\"\n"
+    "       nodepass \"master://<api_addr>[/<prefix>][?<name>=<value>&...]\"\n"
+    "       nodepass ctl <command> [<argument>...]\n"
     "       nodepass key\n"
     "       nodepass --help | --version\n";
 
@@ -22,24 +24,28 @@ static const char cores[] =
     "  client  connects to the server at <tunnel_addr> and serves its own <target_addr> (mode=2), "
     "or\n"
     "          forwards from <tunnel_addr> to <target_addr> by itself (mode=1)\n"
-    "  master  \"master://<api_addr>[/<prefix>]\": the control plane with its REST API; not "
-    "available in\n"
-    "          this version\n"
+    "  master  manages servers and clients of this host: REST API and events at <api_addr> below\n"
+    "          <prefix> (/api), documented at <prefix>/v1/docs; what it manages outlives restarts\n"
     "\n"
     "  Addresses: host:port, [v6]:port, :port (all addresses). The key is what server and client "
     "have in\n"
     "  common; without one the port number stands in for it, which protects nothing.\n";
 
-static const char commands[] = "Commands and options\n"
-			       "  key         print a new random key\n"
-			       "  -h, --help  this text\n"
-			       "  --version   one line with the version\n";
+static const char commands[] =
+    "Commands and options\n"
+    "  key         print a new random key\n"
+    "  ctl         manage the instances of a running master; 'nodepass ctl "
+    "help' has more\n"
+    "  -h, --help  this text\n"
+    "  --version   one line with the version\n";
 
 static const char examples[] =
     "Examples\n"
     "  where visitors come in:  nodepass \"server://KEY@:10101/:8080?tls=1&mode=1\"\n"
     "  where the service is:    nodepass \"client://KEY@example.org:10101/127.0.0.1:80?mode=2\"\n"
     "  one end alone:           nodepass \"client://127.0.0.1:8080/example.org:80?mode=1\"\n"
+    "  many of them, managed:   nodepass \"master://127.0.0.1:9090\"\n"
+    "                           nodepass ctl add \"server://KEY@:10101/:8080?tls=1&mode=1\"\n"
     "\n"
     "  Quote the URL: the shell has its own meaning for '&' and '?'.\n";
 
@@ -66,6 +72,13 @@ static const struct {
     {"NP_LOG_COLOR", "1", "0 = no colours on standard output"},
     {"NO_COLOR", "–", "any value: no colours on standard output"},
     {"NP_LOG_FORMAT", "text", "form of log lines: text, logfmt or json"},
+    {"NP_STATE_DIR", "by user", "folder of a master's state; root: /var/lib/nodepass"},
+    {"NP_RUN_DIR", "by user", "folder of sockets and locks; root: /run/nodepass"},
+    {"NP_DATAPLANE", "supervised", "external = a master starts and stops no data plane"},
+    {"NP_METRICS_KEY", "–", "a key that opens /metrics of a master and nothing else"},
+    {"NP_IMPORT_GOB", "–", "nodepass.gob of 1.x, taken over when a master has no state yet"},
+    {"NP_API", "–", "nodepass ctl: address of the API, such as https://host:9090/api/v1"},
+    {"NP_API_KEY", "–", "nodepass ctl: key of the API"},
 };
 
 void help_usage(struct np_buf *out)

@@ -66,23 +66,43 @@ static int print_key(void)
 	return status;
 }
 
+/*
+ * check_prefix - /healthz, /readyz and /metrics lie at the root of the API's address, outside the
+ * prefix; an API below one of these words would be mistaken for them.
+ */
+static enum np_err check_prefix(const struct np_config *c, struct np_diag *diag)
+{
+	static const char *const taken[] = {"healthz", "readyz", "metrics"};
+	const char *word;
+	size_t len;
+
+	if (c->role != NP_ROLE_MASTER)
+		return NP_OK;
+	word = c->prefix + strspn(c->prefix, "/");
+	len = strcspn(word, "/");
+	for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); i++) {
+		if (strlen(taken[i]) == len && memcmp(word, taken[i], len) == 0)
+			return np_diag_set(
+			    diag, NP_EINVAL, "prefix",
+			    "API prefix: \"/%s\" is a page of its own, another word is "
+			    "wanted",
+			    taken[i]);
+	}
+	return NP_OK;
+}
+
 /* become - execs the plane for a checked URL; returns the exit status when that fails. */
 static int become(const struct np_config *c, const char *public_url)
 {
+	const char *program = c->role == NP_ROLE_MASTER ? PLANE_CONTROL : PLANE_DATA;
 	struct np_diag diag;
 	int fd;
 
-	if (c->role == NP_ROLE_MASTER) {
-		fprintf(stderr,
-			"nodepass: %s: the control plane is not available in this version\n",
-			public_url);
-		return EXIT_INPUT;
-	}
 	if (plane_url_fd(c->url, &fd) != NP_OK) {
 		fprintf(stderr, "nodepass: cannot hand over the URL: %s\n", strerror(errno));
 		return EXIT_RUN;
 	}
-	if (plane_become_dataplane(fd, public_url, &diag) != NP_OK)
+	if (plane_become(program, fd, public_url, &diag) != NP_OK)
 		return complain(EXIT_RUN, diag.text);
 	return EXIT_OK;
 }
@@ -101,6 +121,10 @@ static int run(char *url)
 	if (err != NP_OK)
 		return complain(err == NP_ENOMEM ? EXIT_RUN : EXIT_INPUT,
 				diag.text[0] != '\0' ? diag.text : np_err_text(err));
+	if (check_prefix(&config, &diag) != NP_OK) {
+		np_config_release(&config);
+		return complain(EXIT_INPUT, diag.text);
+	}
 	np_buf_init(&public_url, NP_URL_MAX);
 	err = np_config_public_url(&config, &public_url);
 	text = err == NP_OK ? np_buf_cstr(&public_url) : NULL;
@@ -131,6 +155,10 @@ int main(int argc, char **argv)
 		return say(help_markdown, EXIT_OK);
 	case ARGS_KEY:
 		return print_key();
+	case ARGS_CTL:
+		if (plane_become_ctl(args.words, &diag) != NP_OK)
+			return complain(EXIT_RUN, diag.text);
+		return EXIT_OK;
 	case ARGS_URL:
 		return run(args.url);
 	}

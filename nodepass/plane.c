@@ -3,6 +3,8 @@
  */
 #include "plane.h"
 
+#include "base/alloc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,8 +14,6 @@
 #include <unistd.h>
 
 #include "base/banned.h"
-
-#define DATAPLANE "nodepass-dataplane"
 
 /* At most three places: as many as there are entries in candidates(). */
 #define PLACES_MAX 3
@@ -51,7 +51,7 @@ out:
 }
 
 /* candidates - where the program may lie, in order; those whose path is too long are left out. */
-static size_t candidates(char path[PLACES_MAX][PATH_MAX])
+static size_t candidates(const char *program, char path[PLACES_MAX][PATH_MAX])
 {
 	static const char *const relative[] = {"", "/../libexec/nodepass"};
 	char self[PATH_MAX];
@@ -66,24 +66,23 @@ static size_t candidates(char path[PLACES_MAX][PATH_MAX])
 			*slash = '\0';
 		for (size_t i = 0; i < sizeof(relative) / sizeof(*relative); i++) {
 			int used =
-			    snprintf(path[n], PATH_MAX, "%s%s/%s", self, relative[i], DATAPLANE);
+			    snprintf(path[n], PATH_MAX, "%s%s/%s", self, relative[i], program);
 
 			if (used > 0 && used < PATH_MAX)
 				n++;
 		}
 	}
-	snprintf(path[n++], PATH_MAX, "%s/%s", NP_LIBEXEC_DIR, DATAPLANE);
+	snprintf(path[n++], PATH_MAX, "%s/%s", NP_LIBEXEC_DIR, program);
 	return n;
 }
 
-enum np_err plane_become_dataplane(int fd, const char *public_url, struct np_diag *diag)
+/* become - execs @argv, whose first word is the name of the program; returns on failure only. */
+static enum np_err become(const char *const *argv, struct np_diag *diag)
 {
 	static char path[PLACES_MAX][PATH_MAX];
-	size_t n = candidates(path), used = 0;
-	char option[32], places[sizeof(diag->text)] = "";
-	const char *argv[] = {DATAPLANE, option, public_url, NULL};
+	size_t n = candidates(argv[0], path), used = 0;
+	char places[sizeof(diag->text)] = "";
 
-	snprintf(option, sizeof(option), "--url-fd=%d", fd);
 	for (size_t i = 0; i < n; i++) {
 		int added;
 
@@ -97,6 +96,37 @@ enum np_err plane_become_dataplane(int fd, const char *public_url, struct np_dia
 		if (added > 0 && (size_t)added < sizeof(places) - used)
 			used += (size_t)added;
 	}
-	return np_diag_set(diag, NP_ENOTFOUND, "program", DATAPLANE " is not there; looked for %s",
+	return np_diag_set(diag, NP_ENOTFOUND, "program", "%s is not there; looked for %s", argv[0],
 			   places);
+}
+
+enum np_err plane_become(const char *program, int fd, const char *public_url, struct np_diag *diag)
+{
+	char option[32];
+	const char *argv[] = {program, option, public_url, NULL};
+
+	snprintf(option, sizeof(option), "--url-fd=%d", fd);
+	return become(argv, diag);
+}
+
+enum np_err plane_become_ctl(char *const *words, struct np_diag *diag)
+{
+	const char **argv;
+	size_t n = 0;
+	enum np_err err;
+
+	while (words[n] != NULL)
+		n++;
+	if (n > PLANE_WORDS_MAX)
+		return np_diag_set(diag, NP_ELIMIT, "argument", "more than %d arguments",
+				   PLANE_WORDS_MAX);
+	argv = np_calloc(n + 2, sizeof(*argv));
+	if (argv == NULL)
+		return np_diag_set(diag, NP_ENOMEM, "argument", "%s", np_err_text(NP_ENOMEM));
+	argv[0] = PLANE_CTL;
+	for (size_t i = 0; i < n; i++)
+		argv[i + 1] = words[i];
+	err = become(argv, diag);
+	np_free(argv);
+	return err;
 }

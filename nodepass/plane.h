@@ -1,7 +1,7 @@
 /*
  * plane.h - how `nodepass` becomes the program that does the work.
  *
- * Owns where that program is looked for and how the URL gets there: in a sealed memfd, never in
+ * Owns where the programs are looked for and how the URL gets there: in a sealed memfd, never in
  * argv or the environment, because both can be read by others on the machine.
  */
 #ifndef NODEPASS_PLANE_H
@@ -16,12 +16,22 @@
 enum np_err plane_url_fd(const char *url, int *fd) NP_MUST_CHECK;
 
 /*
- * plane_become_dataplane - execs nodepass-dataplane --url-fd=@fd @public_url; returns on failure
- * only. Looks beside this program, then in ../libexec/nodepass from there, then in the configured
- * folder.
+ * plane_become - execs @program --url-fd=@fd @public_url; returns on failure only. Looks beside
+ * this program, then in ../libexec/nodepass from there, then in the configured folder.
  * @diag: one line that names the places. Errors: NP_ENOTFOUND, NP_ESYS.
  */
-enum np_err plane_become_dataplane(int fd, const char *public_url,
-				   struct np_diag *diag) NP_MUST_CHECK;
+enum np_err plane_become(const char *program, int fd, const char *public_url,
+			 struct np_diag *diag) NP_MUST_CHECK;
+
+/*
+ * plane_become_ctl - execs nodepass-ctl with @words (NULL at the end), found in the same way.
+ * Errors: NP_ENOTFOUND, NP_ESYS, NP_ELIMIT (more words than PLANE_WORDS_MAX).
+ */
+#define PLANE_WORDS_MAX 10000
+enum np_err plane_become_ctl(char *const *words, struct np_diag *diag) NP_MUST_CHECK;
+
+#define PLANE_DATA    "nodepass-dataplane"
+#define PLANE_CONTROL "nodepass-controlplane"
+#define PLANE_CTL     "nodepass-ctl"
 
 #endif

@@ -55,7 +55,7 @@ def test_help_names_cores_parameters_and_variables(flag):
     p = run(flag)
     assert p.returncode == 0 and p.err == ""
     for word in ("server", "client", "master", "log", "tls", "crt", "key", "min", "max", "mode", "read", "rate",
-                 "proxy", "slot", "dns", "dial", "lbs", "block", "NP_REPORT_INTERVAL", "NP_WORKERS", "NP_LOG_COLOR"):
+                 "proxy", "slot", "dns", "dial", "lbs", "block", "ctl", "NP_API", "NP_STATE_DIR", "NP_REPORT_INTERVAL", "NP_WORKERS", "NP_LOG_COLOR"):
         assert re.search(rf"\b{word}\b", p.out), word
     assert max(map(len, p.out.splitlines())) <= 120
 
@@ -147,17 +147,24 @@ def test_unknown_parameter_names_the_nearest_and_all_known():
     [f"{KEY}@{TG}"],
     [S, f"client://{KEY}@{TG}"],
     [f"--url=server://{KEY}@{TG}"],
-    [f"master://{KEY}@127.0.0.1:9090"],
+    [f"master://{KEY}@127.0.0.1:9090?tls=9"],
 ])
 def test_no_error_shows_the_key(args):
     assert KEY not in "\n".join(refused(*args))
 
 
-def test_master_is_checked_and_then_not_available():
-    lines = refused("master://127.0.0.1:9090/admin?log=info")
-    assert len(lines) == 1
-    assert re.match(r"nodepass: master://127\.0\.0\.1:9090.*not available in this version$", lines[0])
-    assert "tls" in refused("master://127.0.0.1:9090?tls=7")[0]
+@pytest.mark.parametrize("url,named", [
+    ("master://127.0.0.1:9090?tls=7", "tls"),
+    ("master://127.0.0.1", "port"),
+    ("master://127.0.0.1:9090?nope=1", "nope"),
+    ("master://127.0.0.1:9090/healthz", "healthz"),
+    ("master://127.0.0.1:9090/readyz/", "readyz"),
+    ("master://127.0.0.1:9090/metrics/api?log=info", "metrics"),
+    (f"master://{KEY}@127.0.0.1:9090/metrics", "metrics"),
+])
+def test_a_master_url_is_checked_before_anything_starts(url, named):
+    lines = refused(url)
+    assert len(lines) == 1 and re.search(named, lines[0])
 
 
 # ------------------------------------------------------------------ how the URL is handed over
@@ -177,12 +184,12 @@ with open(os.environ["FAKE_OUT"], "w") as f:
 @pytest.fixture
 def install(tmp_path):
     """install(place): a copy of the program in bin/, and one that tells what it was given in @place."""
-    def install(place):
+    def install(place, name="nodepass-dataplane"):
         exe = tmp_path / "bin" / "nodepass"
         exe.parent.mkdir(exist_ok=True)
         shutil.copy(np_harness.NODEPASS, exe)
         if place:
-            fake = tmp_path / place / "nodepass-dataplane"
+            fake = tmp_path / place / name
             fake.parent.mkdir(parents=True, exist_ok=True)
             fake.write_text(FAKE)
             fake.chmod(0o755)
@@ -205,6 +212,41 @@ def test_the_data_plane_is_found_and_gets_the_url_in_a_sealed_memfd(install, tmp
     assert seen["seals"] == 0xF  # SEAL, SHRINK, GROW, WRITE
     assert len(seen["argv"]) == 3
     assert re.fullmatch(rf"server://{re.escape(TG)}(\?tls=1)?", seen["argv"][2])
+
+
+@pytest.mark.parametrize("place", ["bin", "libexec/nodepass"])
+def test_a_master_becomes_the_control_plane_in_the_same_way(install, tmp_path, place):
+    url = "master://127.0.0.1:9090/metricsapi?log=info"
+    seen = told(install(place, "nodepass-controlplane"), tmp_path, url)
+    assert seen["argv"][0].endswith("/nodepass-controlplane") and len(seen["argv"]) == 3
+    assert seen["url"] == url and seen["seals"] == 0xF
+    assert seen["argv"][2].startswith("master://127.0.0.1:9090/metricsapi")
+
+
+CTL = """#!/usr/bin/python3
+import json, os, sys
+with open(os.environ["FAKE_OUT"], "w") as f:
+    json.dump(sys.argv[1:], f)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("place", ["bin", "libexec/nodepass"])
+def test_ctl_gets_its_words_as_they_were_and_its_exit_status_is_passed_on(install, tmp_path, place):
+    exe, out = install(place, "nodepass-ctl"), tmp_path / "told.json"
+    (tmp_path / place / "nodepass-ctl").write_text(CTL)
+    words = ["rm", "--json", "", "--", "-h", "a b"]
+    assert run("ctl", *words, exe=exe, env={**os.environ, "FAKE_OUT": str(out)}).returncode == 7
+    assert json.loads(out.read_text()) == words
+
+
+@pytest.mark.parametrize("command,name", [(["ctl", "ls"], "nodepass-ctl"),
+                                          (["master://127.0.0.1:9090"], "nodepass-controlplane")])
+def test_a_missing_program_is_one_line_that_names_it(install, tmp_path, command, name):
+    if os.path.exists("/usr/local/libexec/nodepass/" + name):
+        pytest.skip(f"{name} is installed on this machine")
+    p = run(*command, exe=install(None))
+    assert p.returncode == 1 and p.err.count("\n") == 1 and str(tmp_path / "bin" / name) in p.err
 
 
 def test_the_key_is_in_neither_argv_nor_environment_of_the_data_plane(install, tmp_path):

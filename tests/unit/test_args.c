@@ -42,6 +42,11 @@ static void args_parse__every_form__action(void **state)
 	    {{"key"}, ARGS_KEY},
 	    {{"server://:1/:2"}, ARGS_URL},
 	    {{"nonsense"}, ARGS_URL},
+	    {{"master://:9090"}, ARGS_URL},
+	    {{"ctl"}, ARGS_CTL},
+	    {{"ctl", "--help"}, ARGS_CTL},
+	    {{"ctl", "rm", "--nonsense", ""}, ARGS_CTL},
+	    {{"--version", "ctl"}, ARGS_VERSION},
 	    {{"--", "client://:1/:2"}, ARGS_URL},
 	};
 	struct args args;
@@ -65,6 +70,21 @@ static void args_parse__url__points_into_argv(void **state)
 	(void)state;
 	assert_int_equal(args_parse(2, argv, &args, &diag), NP_OK);
 	assert_ptr_equal(args.url, url);
+}
+
+static void args_parse__ctl__words_stay_as_they_are(void **state)
+{
+	char name[] = "nodepass", ctl[] = "ctl", a[] = "add", b[] = "server://k@:1/:2", c[] = "--x";
+	char *argv[] = {name, ctl, a, b, c, NULL};
+	struct args args;
+	struct np_diag diag;
+
+	(void)state;
+	assert_int_equal(args_parse(5, argv, &args, &diag), NP_OK);
+	assert_ptr_equal(args.words[0], a);
+	assert_ptr_equal(args.words[1], b);
+	assert_ptr_equal(args.words[2], c);
+	assert_null(args.words[3]);
 }
 
 static void args_parse__bad__names_the_offender(void **state)
@@ -143,6 +163,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(args_parse__every_form__action),
 	    cmocka_unit_test(args_parse__url__points_into_argv),
+	    cmocka_unit_test(args_parse__ctl__words_stay_as_they_are),
 	    cmocka_unit_test(args_parse__bad__names_the_offender),
 	    cmocka_unit_test(args_redact__user_part__masked),
 	    cmocka_unit_test(args_redact__longer_than_the_buffer__cut_and_marked),
