@@ -271,9 +271,8 @@ static bool take_peer(struct patch *to, const struct json *peer)
 	values[2] = alias;
 	for (int i = 0; i < 3; i++)
 		if (is_too_long(values[i]))
-			snprintf(to->bad, sizeof(to->bad),
-				 "Meta peer.%s exceeds maximum length %d", names[i],
-				 MODEL_TEXT_MAX);
+			snprintf(to->bad, sizeof(to->bad), "Meta peer.%s exceeds maximum length %d",
+				 names[i], MODEL_TEXT_MAX);
 	to->meta.sid = sid == NULL ? empty : (char *)(uintptr_t)sid;
 	to->meta.type = type == NULL ? empty : (char *)(uintptr_t)type;
 	to->meta.alias = alias == NULL ? empty : (char *)(uintptr_t)alias;
@@ -301,8 +300,8 @@ static bool take_tags(struct patch *to, const struct json *tags)
 	for (const struct json *t = json_next(tags, NULL); t != NULL; t = json_next(tags, t)) {
 		/* More could not be stored, and are not compared with each other either. */
 		if (++n > MODEL_META_MAX / 6) {
-			snprintf(to->bad, sizeof(to->bad),
-				 "Meta exceeds maximum length %d bytes", MODEL_META_MAX);
+			snprintf(to->bad, sizeof(to->bad), "Meta exceeds maximum length %d bytes",
+				 MODEL_META_MAX);
 			return true;
 		}
 		if (json_kind(t) != JSON_STRING && json_kind(t) != JSON_NULL)
@@ -317,8 +316,8 @@ static bool take_tags(struct patch *to, const struct json *tags)
 		const char *value = json_string(t) == NULL ? "" : json_string(t);
 
 		if (is_too_long(json_name(t)))
-			snprintf(to->bad, sizeof(to->bad),
-				 "Meta tag key exceeds maximum length %d", MODEL_TEXT_MAX);
+			snprintf(to->bad, sizeof(to->bad), "Meta tag key exceeds maximum length %d",
+				 MODEL_TEXT_MAX);
 		else if (is_too_long(value))
 			snprintf(to->bad, sizeof(to->bad),
 				 "Meta tag value exceeds maximum length %d", MODEL_TEXT_MAX);
@@ -337,8 +336,7 @@ static bool take_meta(struct patch *to, const struct json *body)
 	if (meta == NULL)
 		return true;
 	to->p.has_meta = true;
-	if (!member(meta, "peer", JSON_OBJECT, &peer) ||
-	    !member(meta, "tags", JSON_OBJECT, &tags))
+	if (!member(meta, "peer", JSON_OBJECT, &peer) || !member(meta, "tags", JSON_OBJECT, &tags))
 		return false;
 	if (peer != NULL && !take_peer(to, peer))
 		return false;

@@ -42,8 +42,8 @@ enum model_counter { MODEL_TCP_RX = 0, MODEL_TCP_TX, MODEL_UDP_RX, MODEL_UDP_TX,
 struct model_instance {
 	struct model_instance *prev, *next; /* model->list: order of creation */
 	UT_hash_handle hh;		    /* model->by_id */
-	char id[STORE_ID_MAX + 1]; /* 8 hexadecimal digits */
-	char *alias, *url, *config; /* owned, never NULL; url holds the tunnel key */
+	char id[STORE_ID_MAX + 1];	    /* 8 hexadecimal digits */
+	char *alias, *url, *config;	    /* owned, never NULL; url holds the tunnel key */
 	enum np_role role;
 	bool restart;
 	struct model_meta meta;
@@ -51,11 +51,11 @@ struct model_instance {
 	uint32_t restart_nonce;
 	uint64_t revision;
 	char refused[CTL_TEXT_MAX + 1]; /* why its URL cannot be served (lenient import); "" */
-	bool busy;   /* a change waits for the store */
+	bool busy;			/* a change waits for the store */
 	/* observed */
 	enum ctl_state state; /* UNSPECIFIED until the node said something */
 	uint32_t mode, ping_ms, pool, tcps, udps;
-	uint64_t total[MODEL_COUNTERS];	   /* shown */
+	uint64_t total[MODEL_COUNTERS]; /* shown */
 	struct {
 		char boot_id[CTL_BOOT_ID_LEN + 1];
 		uint32_t starts;
@@ -111,8 +111,8 @@ struct model_patch { /* NULL, false: not given */
 };
 void model_create(struct model *m, const char *url, const char *alias, model_done_fn done,
 		  void *arg);
-void model_patch(struct model *m, const char *id, const struct model_patch *p,
-		 model_done_fn done, void *arg);
+void model_patch(struct model *m, const char *id, const struct model_patch *p, model_done_fn done,
+		 void *arg);
 void model_put(struct model *m, const char *id, const char *url, model_done_fn done, void *arg);
 void model_delete(struct model *m, const char *id, model_done_fn done, void *arg);
 void model_set_alias(struct model *m, const char *alias, model_done_fn done, void *arg);

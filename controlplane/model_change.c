@@ -190,7 +190,8 @@ static void apply_master(struct change *c)
 		void *arg = m->arg;
 
 		change_end(c, 200, NULL, NULL);
-		changed(arg);
+		if (changed != NULL)
+			changed(arg);
 		return;
 	}
 	change_end(c, 200, NULL, NULL);
@@ -314,8 +315,7 @@ static enum np_err new_id(const struct model *m, char id[STORE_ID_MAX + 1])
 	return NP_OK;
 }
 
-static enum np_err take_validated(struct change *c, struct model_instance *to,
-				  struct np_diag *diag)
+static enum np_err take_validated(struct change *c, struct model_instance *to, struct np_diag *diag)
 {
 	struct validated v;
 	enum np_err err = validate_url(c->url, &c->m->defaults, &v, diag);
@@ -528,7 +528,8 @@ static struct change *change_new(struct model *m, enum change_kind kind, const c
 	if (m->queued < MODEL_PENDING_MAX)
 		c = np_calloc(1, sizeof(*c));
 	if (c == NULL) {
-		done(arg, 503, "too many changes at once, try again", NULL);
+		if (done != NULL)
+			done(arg, 503, "too many changes at once, try again", NULL);
 		return NULL;
 	}
 	m->queued++;

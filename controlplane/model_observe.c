@@ -55,8 +55,7 @@ static bool batch_done(struct batch *b)
 	struct np_buf *blob = &b->blobs[b->n];
 
 	if (blob->err != NP_OK) {
-		np_log(NP_LOG_ERROR, NULL, "a row could not be saved: %s",
-		       np_err_text(blob->err));
+		np_log(NP_LOG_ERROR, NULL, "a row could not be saved: %s", np_err_text(blob->err));
 		np_buf_wipe(blob);
 		return false;
 	}
@@ -123,15 +122,13 @@ void model_boot_rule(struct model *m)
 	if (b == NULL)
 		return;
 	DL_FOREACH (m->list, inst) {
-		enum ctl_desired want =
-		    inst->restart ? CTL_DESIRED_RUNNING : CTL_DESIRED_STOPPED;
+		enum ctl_desired want = inst->restart ? CTL_DESIRED_RUNNING : CTL_DESIRED_STOPPED;
 
 		if (inst->desired == want)
 			continue;
 		inst->desired = want;
 		inst->revision = ++m->revision;
-		model_row_instance(inst,
-				   batch_row(b, STORE_INSTANCE, inst->id, inst->revision));
+		model_row_instance(inst, batch_row(b, STORE_INSTANCE, inst->id, inst->revision));
 		batch_done(b);
 	}
 	if (b->n > 0) {

@@ -22,11 +22,11 @@ struct model {
 	char mid[MODEL_MID_LEN + 1];
 	char alias[MODEL_TEXT_MAX + 1];
 	bool master_busy;
-	uint64_t revision;	 /* of the last change that was given to the store */
-	struct change *waiting;	 /* utlist: behind a change of the same object */
-	unsigned pending;	 /* changes and saves that the store has */
-	unsigned queued;	 /* changes of users: MODEL_PENDING_MAX */
-	enum np_err save_err;	 /* of the last save; for model_flush */
+	uint64_t revision;	/* of the last change that was given to the store */
+	struct change *waiting; /* utlist: behind a change of the same object */
+	unsigned pending;	/* changes and saves that the store has */
+	unsigned queued;	/* changes of users: MODEL_PENDING_MAX */
+	enum np_err save_err;	/* of the last save; for model_flush */
 	struct np_diag save_diag;
 };
 
@@ -53,10 +53,10 @@ enum np_err model_saved_copy(const struct model_instance *from,
 void model_saved_move(struct model_instance *from, struct model_instance *to);
 void model_saved_release(struct model_instance *inst);
 void model_meta_release(struct model_meta *meta);
-enum np_err model_meta_copy_peer(const struct model_meta *from, struct model_meta *to)
-    NP_MUST_CHECK;
-enum np_err model_meta_copy_tags(const struct model_meta *from, struct model_meta *to)
-    NP_MUST_CHECK;
+enum np_err model_meta_copy_peer(const struct model_meta *from,
+				 struct model_meta *to) NP_MUST_CHECK;
+enum np_err model_meta_copy_tags(const struct model_meta *from,
+				 struct model_meta *to) NP_MUST_CHECK;
 void model_meta_render(const struct model_meta *meta, const char *name, struct np_buf *out);
 /* model_save - @ops at the side: model_flush waits for them. */
 void model_save(struct model *m, const struct store_op *ops, size_t n);

@@ -21,8 +21,7 @@ void model_row_instance(const struct model_instance *inst, struct np_buf *out)
 	json_put_begin(out, NULL, '{');
 	json_put_str(out, "url", inst->url);
 	json_put_str(out, "alias", inst->alias);
-	json_put_str(out, "desired",
-		     inst->desired == CTL_DESIRED_RUNNING ? "running" : "stopped");
+	json_put_str(out, "desired", inst->desired == CTL_DESIRED_RUNNING ? "running" : "stopped");
 	json_put_bool(out, "restart", inst->restart);
 	json_put_u64(out, "restart_nonce", inst->restart_nonce);
 	if (inst->refused[0] != '\0')
@@ -135,8 +134,7 @@ static enum np_err take_url(struct model *m, const char *url, struct model_insta
 	return err;
 }
 
-static enum np_err take_instance(struct model *m, const struct store_row *row,
-				 const struct json *v)
+static enum np_err take_instance(struct model *m, const struct store_row *row, const struct json *v)
 {
 	struct model_instance *inst = model_instance_new(row->id);
 	uint64_t nonce = 0;
@@ -172,8 +170,7 @@ static void take_totals(const struct json *v, uint64_t to[MODEL_COUNTERS])
 			to[i - 1] = 0;
 }
 
-static enum np_err take_counters(struct model *m, const struct store_row *row,
-				 const struct json *v)
+static enum np_err take_counters(struct model *m, const struct store_row *row, const struct json *v)
 {
 	struct model_instance *inst = model_get(m, row->id);
 	uint64_t starts = 0;

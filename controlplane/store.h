@@ -54,6 +54,12 @@ enum np_err store_open(struct event_base *base, const char *url, const char *sta
 enum np_err store_load(struct store *s, store_row_fn fn, void *arg,
 		       struct np_diag *diag) NP_MUST_CHECK;
 /*
+ * store_peek - every row, read only, also while another process has the store open. Nothing is
+ * made, migrated or mended. Blocks. Errors: NP_ENOTFOUND (no store yet), NP_ESYS, with @diag.
+ */
+enum np_err store_peek(const char *url, const char *state_dir, store_row_fn fn, void *arg,
+		       struct np_diag *diag) NP_MUST_CHECK;
+/*
  * store_txn - all of @ops or none (copied). @done (may be NULL) is called in the loop of @base, in
  * the order of the calls. Errors: NP_EAGAIN (queue full), NP_ENOMEM: @done is not called then.
  */

@@ -38,6 +38,7 @@ void supervise_start(struct supervise *s);
 /* supervise_stop - no more restarts; SIGTERM, SIGKILL after @grace_ms; @done when it is gone (at
  * once when external). */
 void supervise_stop(struct supervise *s, int grace_ms, void (*done)(void *arg), void *arg);
+bool supervise_is_external(const struct supervise *s);
 /* supervise_find - the path of a program beside our own executable or in libexec. */
 enum np_err supervise_find(const char *program, char *out, size_t max,
 			   struct np_diag *diag) NP_MUST_CHECK;

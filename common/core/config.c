@@ -99,6 +99,7 @@ void np_config_release(struct np_config *c)
 	np_free(c->keyfile);
 	np_free(c->sni);
 	np_free(c->ca);
+	np_free(c->store);
 	*c = (struct np_config){.role = c->role};
 }
 

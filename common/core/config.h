@@ -54,6 +54,7 @@ struct np_config {
 	int lbs;
 	unsigned block; /* bit n = kind n (1 SOCKS, 2 HTTP, 3 TLS) */
 	char *sni, *ca; /* owned, NULL = absent */
+	char *store;	/* owned; master only, NULL = in the state directory */
 	bool has_pin;
 	uint8_t pin[NP_PIN_LEN];
 };

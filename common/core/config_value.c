@@ -238,7 +238,7 @@ static enum np_err check_store(const struct setter *s)
 	size_t n;
 
 	if (strncmp(s->value, sqlite, sizeof(sqlite) - 1) == 0)
-		return s->value[sizeof(sqlite) - 1] != '\0' ? refuse_unavailable(s)
+		return s->value[sizeof(sqlite) - 1] != '\0' ? set_text(s, s->value)
 							    : refuse(s, NP_EINVAL);
 	if (strncmp(s->value, etcd, sizeof(etcd) - 1) != 0 ||
 	    np_hostport_list_parse(at, strcspn(at, "/"), "store", places, NP_TARGETS_MAX, &n,

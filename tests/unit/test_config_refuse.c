@@ -185,8 +185,6 @@ static void config_parse__not_in_this_version__says_so(void **state)
 		"type=3: not available in this version");
 	refused("server://a:1/b:2?quic=1", NP_EUNSUPPORTED, "quic",
 		"quic=1: not available in this version");
-	refused("master://a:1?store=sqlite:/x", NP_EUNSUPPORTED, "store",
-		"store=sqlite:/x: not available in this version");
 	refused("master://a:1?store=etcd://a:1,b:2/p", NP_EUNSUPPORTED, "store",
 		"store=etcd://a:1,b:2/p: not available in this version");
 	refused("client://a:1/b:2?mode=2&tls=2&crt=/c&key=/k", NP_EUNSUPPORTED, "crt",
