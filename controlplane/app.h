@@ -19,6 +19,8 @@ struct hostinfo;
 struct statelock;
 struct tcping;
 struct metrics;
+struct router;
+struct openapi;
 
 struct app {
 	struct event_base *base;
@@ -41,6 +43,8 @@ struct app {
 	struct hostinfo *hostinfo;
 	struct tcping *tcping;
 	struct metrics *metrics;
+	struct router *router;	 /* made with the first request; router_free */
+	struct openapi *openapi; /* made with the first request; openapi_free */
 	struct event *timers[3];
 	bool fresh;  /* there was no database */
 	bool booted; /* a data plane has been seen since our start */
