@@ -56,6 +56,13 @@ static struct {
     .ended = PTHREAD_COND_INITIALIZER,
     .options = {.fd = STDOUT_FILENO},
 };
+/* Who is shown the lines first. Held for reading while it looks at one. */
+static struct {
+	pthread_rwlock_t lock;
+	atomic_bool set; /* so that a process without one takes no lock */
+	np_log_sink_fn fn;
+	void *arg;
+} sink = {.lock = PTHREAD_RWLOCK_INITIALIZER};
 static atomic_uint_fast64_t dropped;
 static atomic_bool give_up;
 
@@ -296,13 +303,51 @@ void np_log_write(const char *line, size_t len)
 	errno = saved;
 }
 
+void np_log_set_sink(np_log_sink_fn fn, void *arg)
+{
+	pthread_rwlock_wrlock(&sink.lock);
+	sink.fn = fn;
+	sink.arg = arg;
+	atomic_store(&sink.set, fn != NULL);
+	pthread_rwlock_unlock(&sink.lock);
+}
+
+static bool sink_took(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
+    NP_PRINTF(3, 0);
+static bool sink_took(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
+{
+	char text[NP_LOG_LINE_MAX];
+	struct timespec now = {0};
+	bool took = false;
+
+	if (!atomic_load_explicit(&sink.set, memory_order_relaxed))
+		return false;
+	np_log_line_text(text, fmt, ap);
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_rwlock_rdlock(&sink.lock);
+	if (sink.fn != NULL)
+		took = sink.fn(sink.arg, level, instance, text,
+			       (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	pthread_rwlock_unlock(&sink.lock);
+	return took;
+}
+
 void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_list ap)
 {
 	int saved = errno;
 	char text[NP_LOG_LINE_MAX];
+	va_list again;
+	bool took;
 
 	if (level < NP_LOG_DEBUG || level > NP_LOG_EVENT)
 		return;
+	va_copy(again, ap);
+	took = sink_took(level, instance, fmt, again);
+	va_end(again);
+	if (took) {
+		errno = saved;
+		return;
+	}
 	emit(text, np_log_line_format(text, &logger.options, level, instance, fmt, ap));
 	errno = saved;
 }

@@ -60,6 +60,16 @@ void np_vlog(enum np_log_level level, const char *instance, const char *fmt, va_
  * NP_LOG_LINE_MAX). Thread: any. Blocks: never. */
 void np_log_write(const char *line, size_t len);
 
+/*
+ * np_log_set_sink - @fn is shown every line first (NULL = nobody). It returns true when it took the
+ * line, which then goes nowhere else. @text: the message without time, level and instance, escaped,
+ * cut to NP_LOG_LINE_MAX - 1 bytes; @time_ms: wall clock. @fn runs on the caller's thread, must not
+ * block and must not log. No call of the former one is running any more when this returns.
+ */
+typedef bool (*np_log_sink_fn)(void *arg, enum np_log_level level, const char *instance,
+			       const char *text, int64_t time_ms);
+void np_log_set_sink(np_log_sink_fn fn, void *arg);
+
 /* np_log_dropped - lines lost to a full ring so far. */
 uint64_t np_log_dropped(void);
 

@@ -251,14 +251,28 @@ size_t np_log_line_at(char out[NP_LOG_LINE_MAX], enum np_log_level level, int64_
 		      bool color, const char *text)
 {
 	const struct np_log_options o = {.color = color};
-	const struct timespec ts = {.tv_sec = time_ms / 1000,
-				    .tv_nsec = time_ms % 1000 * 1000000};
+	const struct timespec ts = {.tv_sec = time_ms / 1000, .tv_nsec = time_ms % 1000 * 1000000};
 	struct text t = {.to = out, .max = NP_LOG_LINE_MAX - 1};
 
 	t.len = put_head(out, t.max, level, ts, &o);
 	t.mark = t.len;
 	text_put_escaped(&t, text, strlen(text), QUOTE_NONE);
 	if (t.cut)
+		text_end_cut(&t);
+	out[t.len] = '\0';
+	return t.len;
+}
+
+size_t np_log_line_text(char out[NP_LOG_LINE_MAX], const char *fmt, va_list ap)
+{
+	char said[NP_LOG_LINE_MAX];
+	struct text t = {.to = out, .max = NP_LOG_LINE_MAX - 1};
+	int n = vsnprintf(said, sizeof(said), fmt, ap);
+
+	if (n < 0)
+		n = snprintf(said, sizeof(said), "a line could not be formatted");
+	text_put_escaped(&t, said, strnlen(said, sizeof(said) - 1), QUOTE_NONE);
+	if (t.cut || (size_t)n >= sizeof(said))
 		text_end_cut(&t);
 	out[t.len] = '\0';
 	return t.len;

@@ -421,6 +421,70 @@ static void log__without_memory__drops_the_line(void **state)
 	close(fd);
 }
 
+struct shown {
+	bool take;
+	int lines;
+	enum np_log_level level;
+	char instance[32], text[NP_LOG_LINE_MAX];
+	int64_t time_ms;
+};
+
+static bool on_shown(void *arg, enum np_log_level level, const char *instance, const char *text,
+		     int64_t time_ms)
+{
+	struct shown *s = arg;
+
+	s->lines++;
+	s->level = level;
+	snprintf(s->instance, sizeof(s->instance), "%s", instance != NULL ? instance : "-");
+	snprintf(s->text, sizeof(s->text), "%s", text);
+	s->time_ms = time_ms;
+	return s->take;
+}
+
+static void np_log_set_sink__it_takes_lines__they_go_nowhere_else(void **state)
+{
+	struct shown s = {.take = true};
+	int fd = temp_file();
+
+	(void)state;
+	start(fd, NP_LOG_TEXT, true);
+	np_log_set_sink(on_shown, &s);
+	errno = EDOM;
+	np_log(NP_LOG_WARN, "web1", "a\n%s", "b");
+	assert_int_equal(errno, EDOM);
+	assert_int_equal(s.lines, 1);
+	assert_int_equal(s.level, NP_LOG_WARN);
+	assert_string_equal(s.instance, "web1");
+	assert_string_equal(s.text, "a\\x0ab");
+	assert_true(s.time_ms > 1600000000000);
+	s.take = false;
+	np_log(NP_LOG_INFO, NULL, "not taken");
+	np_log_set_sink(NULL, NULL);
+	np_log(NP_LOG_INFO, NULL, "not shown");
+	np_log_stop();
+	assert_int_equal(s.lines, 2);
+	content(fd);
+	close(fd);
+	assert_null(strstr(got, "b"));
+	assert_non_null(strstr(got, "not taken"));
+	assert_non_null(strstr(got, "not shown"));
+}
+
+static void np_log_set_sink__line_too_long__cut_and_marked(void **state)
+{
+	struct shown s = {.take = true};
+	static char text[2 * NP_LOG_LINE_MAX];
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	np_log_set_sink(on_shown, &s);
+	np_log(NP_LOG_INFO, NULL, "%s", text);
+	np_log_set_sink(NULL, NULL);
+	assert_int_equal(strlen(s.text), NP_LOG_LINE_MAX - 1);
+	assert_string_equal(s.text + strlen(s.text) - 4, "x...");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,6 +504,8 @@ int main(void)
 	    cmocka_unit_test(log__closed_pipe__kills_nobody),
 	    cmocka_unit_test(log__full_disk__goes_on_when_there_is_room),
 	    cmocka_unit_test(log__without_memory__drops_the_line),
+	    cmocka_unit_test(np_log_set_sink__it_takes_lines__they_go_nowhere_else),
+	    cmocka_unit_test(np_log_set_sink__line_too_long__cut_and_marked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
