@@ -86,6 +86,17 @@ static void report_on_second(evutil_socket_t fd, short what, void *arg)
 		pool_kick(inst);
 }
 
+static struct {
+	report_session_fn fn;
+	void *arg;
+} session_sink;
+
+void report_set_session_sink(report_session_fn fn, void *arg)
+{
+	session_sink.fn = fn;
+	session_sink.arg = arg;
+}
+
 void shard_record(struct shard *sh, const struct session_record *r)
 {
 	struct instance *inst = sh->inst;
@@ -95,6 +106,8 @@ void shard_record(struct shard *sh, const struct session_record *r)
 	    &sh->counters.closes[r->reason],
 	    atomic_load_explicit(&sh->counters.closes[r->reason], memory_order_relaxed) + 1,
 	    memory_order_relaxed);
+	if (session_sink.fn != NULL)
+		session_sink.fn(session_sink.arg, inst->id, r);
 	if (!np_log_enabled(inst->cfg.log, NP_LOG_INFO))
 		return;
 	if (atomic_fetch_add_explicit(&inst->lines, 1, memory_order_relaxed) >=
