@@ -34,7 +34,7 @@ enum np_err tcping_new(struct event_base *base, int64_t timeout_ms,
 struct tcping_probe *tcping_start(struct tcping *t, const char *target, tcping_done_fn done,
 				  void *arg);
 void tcping_cancel(struct tcping_probe *p);
-/* tcping_free - probes are cancelled; lookups still running end by themselves. */
+/* tcping_free - probes are answered with an error; lookups still running end by themselves. */
 void tcping_free(struct tcping *t);
 
 #endif
