@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define uthash_malloc(n)  np_malloc(n)
@@ -17,6 +16,7 @@
 
 struct id_entry {
 	char id[RECONCILE_ID_MAX + 1];
+	uint64_t value;
 	UT_hash_handle hh; /* keeps the order in which they were added */
 };
 
@@ -28,7 +28,7 @@ static struct id_entry *entry_find(const struct id_queue *q, const char *id)
 	return e;
 }
 
-enum np_err id_queue_put(struct id_queue *q, const char *id)
+enum np_err id_queue_put(struct id_queue *q, const char *id, uint64_t value)
 {
 	struct id_entry *e = entry_find(q, id);
 
@@ -42,8 +42,9 @@ enum np_err id_queue_put(struct id_queue *q, const char *id)
 		e = np_calloc(1, sizeof(*e));
 		if (e == NULL)
 			return NP_ENOMEM;
-		snprintf(e->id, sizeof(e->id), "%s", id);
+		memcpy(e->id, id, strlen(id) + 1);
 	}
+	e->value = value;
 	HASH_ADD_STR(q->head, id, e);
 	if (entry_find(q, id) == NULL) { /* the table could not grow */
 		np_free(e);
@@ -69,6 +70,13 @@ bool id_queue_has(const struct id_queue *q, const char *id)
 	return entry_find(q, id) != NULL;
 }
 
+uint64_t id_queue_value(const struct id_queue *q, const char *id)
+{
+	struct id_entry *e = entry_find(q, id);
+
+	return e == NULL ? 0 : e->value;
+}
+
 size_t id_queue_count(const struct id_queue *q)
 {
 	return HASH_COUNT(q->head);
@@ -84,12 +92,13 @@ void id_queue_clear(struct id_queue *q)
 
 void reconcile_init(struct reconcile *r, size_t queue_max)
 {
-	*r = (struct reconcile){.queue = {.max = queue_max}};
+	*r = (struct reconcile){.queue = {.max = queue_max}, .told = {.max = queue_max}};
 }
 
 void reconcile_release(struct reconcile *r)
 {
 	id_queue_clear(&r->queue);
+	id_queue_clear(&r->told);
 }
 
 void reconcile_up(struct reconcile *r, const char *boot_id, uint64_t applied, bool held,
@@ -101,9 +110,12 @@ void reconcile_up(struct reconcile *r, const char *boot_id, uint64_t applied, bo
 	r->in_snapshot = false;
 	r->wants_snapshot = !held;
 	r->quiet_since_ms = now_ms;
+	r->after_hello = true;
 	id_queue_clear(&r->queue); /* held, or part of the snapshot */
-	if (strcmp(r->boot_id, boot_id) != 0) {
-		snprintf(r->boot_id, sizeof(r->boot_id), "%s", boot_id);
+	id_queue_clear(&r->told);
+	if (strncmp(r->boot_id, boot_id, sizeof(r->boot_id) - 1) != 0) {
+		memset(r->boot_id, 0, sizeof(r->boot_id));
+		memcpy(r->boot_id, boot_id, strnlen(boot_id, sizeof(r->boot_id) - 1));
 		r->next_snapshot_ms = now_ms;
 	}
 }
@@ -123,7 +135,7 @@ void reconcile_changed(struct reconcile *r, const char *id, int64_t now_ms)
 	/* Otherwise the next snapshot has it. */
 	if (!r->up || r->wants_snapshot)
 		return;
-	if (id_queue_put(&r->queue, id) != NP_OK)
+	if (id_queue_put(&r->queue, id, 0) != NP_OK)
 		reconcile_repair(r, now_ms, 0);
 }
 
@@ -168,14 +180,25 @@ static void step_to(struct reconcile *r, uint64_t revision, struct reconcile_ste
 	r->in_flight++;
 }
 
-bool reconcile_change(struct reconcile *r, uint64_t revision, struct reconcile_step *step)
+void reconcile_told(struct reconcile *r, const char *id, uint64_t revision)
 {
+	/* Without memory it is told once more than needed. */
+	if (id_queue_put(&r->told, id, revision) != NP_OK)
+		return;
+}
+
+bool reconcile_change(struct reconcile *r, const char *id, uint64_t revision,
+		      struct reconcile_step *step)
+{
+	if (revision == id_queue_value(&r->told, id))
+		return false;
 	if (revision <= r->head) {
 		r->wants_snapshot = true;
 		id_queue_clear(&r->queue);
 		return false;
 	}
 	step_to(r, revision, step);
+	reconcile_told(r, id, revision);
 	return true;
 }
 
@@ -189,19 +212,23 @@ void reconcile_removal(struct reconcile *r, struct reconcile_step *step)
 	step_to(r, r->head + 1, step);
 }
 
-bool reconcile_number(struct reconcile *r, uint64_t desired, struct reconcile_step *step)
+void reconcile_number(struct reconcile *r, uint64_t desired, struct reconcile_step *step)
 {
-	return reconcile_change(r, desired, step);
+	step_to(r, desired, step);
 }
 
 uint64_t reconcile_snapshot(struct reconcile *r, uint64_t desired, int64_t now_ms)
 {
-	/* A node that is ahead (the store was set back) would call an older one stale. */
-	r->head = desired > r->head ? desired : r->head;
+	/* A node that is ahead (the store was set back) calls an older one stale, but takes it
+	 * right after Hello. */
+	if (r->after_hello || desired > r->head)
+		r->head = desired;
+	r->after_hello = false;
 	r->wants_snapshot = false;
 	r->in_snapshot = true;
 	r->next_snapshot_ms = now_ms + RECONCILE_SNAPSHOT_MS;
 	id_queue_clear(&r->queue);
+	id_queue_clear(&r->told);
 	return r->head;
 }
 

@@ -17,17 +17,19 @@
 #define RECONCILE_SNAPSHOT_MS 5000 /* between two snapshots to the same boot of a node */
 #define RECONCILE_SETTLE_MS   100  /* of quiet before the last number is told */
 
-/* Ids, each once, in the order in which they were last put. */
+/* Ids, each once, in the order in which they were last put, with a number each. */
 struct id_queue {
 	struct id_entry *head; /* owned; a uthash table */
 	size_t max;
 };
 
 /* id_queue_put - moved to the end when it is there. Errors: NP_ENOMEM, NP_ELIMIT. */
-enum np_err id_queue_put(struct id_queue *q, const char *id) NP_MUST_CHECK;
+enum np_err id_queue_put(struct id_queue *q, const char *id, uint64_t value) NP_MUST_CHECK;
 /* id_queue_take - the first one; false: empty. */
 bool id_queue_take(struct id_queue *q, char id[RECONCILE_ID_MAX + 1]);
 bool id_queue_has(const struct id_queue *q, const char *id);
+/* id_queue_value - 0: not there. */
+uint64_t id_queue_value(const struct id_queue *q, const char *id);
 size_t id_queue_count(const struct id_queue *q);
 void id_queue_clear(struct id_queue *q);
 
@@ -44,8 +46,9 @@ enum reconcile_outcome {
 };
 
 struct reconcile {
-	struct id_queue queue;
-	bool up, wants_snapshot, in_snapshot;
+	struct id_queue queue; /* changes that wait */
+	struct id_queue told;  /* revision of each spec that was sent in this session */
+	bool up, wants_snapshot, in_snapshot, after_hello;
 	char boot_id[33];
 	uint64_t head; /* the node's counter after all that is on its way */
 	unsigned in_flight;
@@ -74,11 +77,15 @@ void reconcile_repair(struct reconcile *r, int64_t now_ms, int64_t wait_ms);
 enum reconcile_action reconcile_next(struct reconcile *r, uint64_t desired, int64_t now_ms,
 				     char id[RECONCILE_ID_MAX + 1], int64_t *wait_ms);
 
-/* The step that a request takes; false: it cannot be told as a step, a snapshot will be. */
-bool reconcile_change(struct reconcile *r, uint64_t revision, struct reconcile_step *step);
+/* reconcile_change - the step that the spec of @id takes. False: it was told already, or it cannot
+ * be told as a step any more and a snapshot will. */
+bool reconcile_change(struct reconcile *r, const char *id, uint64_t revision,
+		      struct reconcile_step *step);
 void reconcile_removal(struct reconcile *r, struct reconcile_step *step);
-bool reconcile_number(struct reconcile *r, uint64_t desired, struct reconcile_step *step);
-/* reconcile_snapshot - its revision, never below the node's counter. */
+void reconcile_number(struct reconcile *r, uint64_t desired, struct reconcile_step *step);
+/* reconcile_told - part of a snapshot. */
+void reconcile_told(struct reconcile *r, const char *id, uint64_t revision);
+/* reconcile_snapshot - its revision; begins it. */
 uint64_t reconcile_snapshot(struct reconcile *r, uint64_t desired, int64_t now_ms);
 
 /* The ends of a step and of a snapshot (of all its chunks). */
