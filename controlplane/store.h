@@ -43,8 +43,11 @@ typedef void (*store_done_fn)(void *arg, enum np_err err, const struct np_diag *
  * file "nodepass.db". Makes directory (0700) and file (0600), whatever the umask. Migrates; checks
  * integrity: a damaged file is kept aside as "….corrupt-<time>", the newest good copy is used
  * (@note says so, to be logged), and without one an error: never an empty database in its place.
- * Raises the epoch. @fresh: there was no database before. Blocks. Errors: NP_EINVAL, NP_ESYS,
- * NP_EUNSUPPORTED, NP_ENOMEM with @diag.
+ * A database that is gone while copies are there counts as damaged, too. Raises the epoch.
+ * @fresh: there was no database before, or the first start did not get as far as the row "master"
+ * (STORE_META). @note is set when there is something to say, only then. Blocks.
+ * Errors: NP_EINVAL, NP_ESYS, NP_EUNSUPPORTED (engine, or a newer version's database), NP_EPROTO
+ * (damaged, and no good copy), NP_ENOMEM; all with @diag.
  */
 enum np_err store_open(struct event_base *base, const char *url, const char *state_dir,
 		       struct store **out, bool *fresh, struct np_diag *note,
@@ -60,12 +63,20 @@ enum np_err store_load(struct store *s, store_row_fn fn, void *arg,
 enum np_err store_peek(const char *url, const char *state_dir, store_row_fn fn, void *arg,
 		       struct np_diag *diag) NP_MUST_CHECK;
 /*
+ * store_peek - the rows once, without a store: nothing is made, changed or repaired, and a master
+ * may be at work on the same database. Errors: NP_ENOTFOUND (no database), as store_open.
+ * Thread: any. Blocks.
+ */
+enum np_err store_peek(const char *url, const char *state_dir, store_row_fn fn, void *arg,
+		       struct np_diag *diag) NP_MUST_CHECK;
+/*
  * store_txn - all of @ops or none (copied). @done (may be NULL) is called in the loop of @base, in
- * the order of the calls. Errors: NP_EAGAIN (queue full), NP_ENOMEM: @done is not called then.
+ * the order of the calls; its @diag may be NULL. Errors: NP_EAGAIN (queue full), NP_ELIMIT (a blob
+ * past STORE_BLOB_MAX), NP_ENOMEM: @done is not called then.
  */
 enum np_err store_txn(struct store *s, const struct store_op *ops, size_t n, store_done_fn done,
 		      void *arg) NP_MUST_CHECK;
-/* store_epoch - grows with every store_open; never 0. */
+/* store_epoch - grows with every store_open, also over a copy that had to be used; never 0. */
 uint64_t store_epoch(const struct store *s);
 /* store_copy - a consistent copy beside the database (rotating STORE_COPIES), on the store's
  * thread, only when something changed since the last one. */
