@@ -6,6 +6,8 @@
  */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "core/dirs.h"
+#include "managed.h"
 #include "offload.h"
 #include "registry.h"
 #include "runtime.h"
@@ -42,7 +44,9 @@ static enum np_log_level threshold = NP_LOG_INFO;
 static void usage(FILE *to)
 {
 	fprintf(to, "usage: nodepass-dataplane [--url-fd=N] URL\n"
-		    "Runs one tunnel; nodepass(1) starts it. See nodepass --help.\n");
+		    "       nodepass-dataplane --run-dir=DIR [--ready-fd=N]\n"
+		    "Runs one tunnel, or those that it is told to over DIR/ctl.sock; nodepass(1)\n"
+		    "starts it. See nodepass --help.\n");
 }
 
 static const char *env_get(void *arg, const char *name)
@@ -85,27 +89,45 @@ static char *read_fd(int fd)
 	return url;
 }
 
-/* The URL as given, to be freed and wiped by the caller; NULL: said on standard error. */
-static char *url_from_args(int argc, char **argv)
+struct options {
+	long url_fd, ready_fd; /* -1 = not given */
+	const char *run_dir;
+	const char *url; /* from argv */
+};
+
+static bool fd_option(const char *name, const char *text, long *out)
 {
-	static const struct option options[] = {{"url-fd", required_argument, NULL, 'u'},
-						{"help", no_argument, NULL, 'h'},
-						{"version", no_argument, NULL, 'v'},
-						{NULL, 0, NULL, 0}};
-	long fd = -1;
-	char *end, *url;
+	char *end;
+
+	*out = strtol(text, &end, 10);
+	if (*text != '\0' && *end == '\0' && *out >= 0 && *out <= 1000000)
+		return true;
+	fprintf(stderr, "nodepass-dataplane: --%s=%s: a descriptor number\n", name, text);
+	return false;
+}
+
+/* False: said on standard error. */
+static bool options_parse(int argc, char **argv, struct options *o)
+{
+	static const struct option options[] = {
+	    {"url-fd", required_argument, NULL, 'u'},	{"run-dir", required_argument, NULL, 'd'},
+	    {"ready-fd", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'v'},	{NULL, 0, NULL, 0}};
 	int c;
 
+	*o = (struct options){.url_fd = -1, .ready_fd = -1};
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'u':
-			fd = strtol(optarg, &end, 10);
-			if (*end != '\0' || fd < 0 || fd > 1000000) {
-				fprintf(stderr,
-					"nodepass-dataplane: --url-fd=%s: a descriptor number\n",
-					optarg);
-				return NULL;
-			}
+			if (!fd_option("url-fd", optarg, &o->url_fd))
+				return false;
+			break;
+		case 'r':
+			if (!fd_option("ready-fd", optarg, &o->ready_fd))
+				return false;
+			break;
+		case 'd':
+			o->run_dir = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -115,13 +137,22 @@ static char *url_from_args(int argc, char **argv)
 			exit(0);
 		default:
 			usage(stderr);
-			return NULL;
+			return false;
 		}
 	}
-	if (fd != -1)
-		url = read_fd((int)fd);
+	o->url = optind < argc ? argv[optind] : NULL;
+	return true;
+}
+
+/* The URL as given, to be freed and wiped by the caller; NULL: said on standard error. */
+static char *url_of(const struct options *o)
+{
+	char *url;
+
+	if (o->url_fd != -1)
+		url = read_fd((int)o->url_fd);
 	else
-		url = optind < argc ? np_strdup(argv[optind]) : NULL;
+		url = o->url != NULL ? np_strdup(o->url) : NULL;
 	if (url == NULL)
 		usage(stderr);
 	return url;
@@ -180,11 +211,12 @@ static enum np_err log_begin(void)
 	return err;
 }
 
-static void on_change(void *arg)
+static void on_change(void *arg, const char *id)
 {
 	const uint64_t one = 1;
 
 	(void)arg;
+	(void)id;
 	if (write(change_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
 		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
 }
@@ -259,7 +291,7 @@ static void end_all(struct registry *r)
 
 static int serve(struct np_config *cfg, int sig_fd)
 {
-	struct registry *r = registry_new(on_change, NULL);
+	struct registry *r = registry_new(NULL, on_change, NULL);
 	struct registry_counts counts;
 	struct np_diag diag = {.text = "out of memory"};
 	enum np_err err = r == NULL ? NP_ENOMEM : workers_start(worker_count());
@@ -287,13 +319,68 @@ static int serve(struct np_config *cfg, int sig_fd)
 	return status;
 }
 
-int main(int argc, char **argv)
+/* What both ways of running need. Returns the descriptor of the signals, -1: said. */
+static int begin(void)
+{
+	sigset_t set;
+	int sig_fd;
+
+	/* Arenas beyond a few only spread memory over threads. */
+	mallopt(M_ARENA_MAX, 2);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* Before any thread is made, those of libraries too: they inherit it. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sig_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (sig_fd == -1 || change_fd == -1 || log_begin() != NP_OK ||
+	    np_random(runtime.boot_id, sizeof(runtime.boot_id)) != NP_OK) {
+		fprintf(stderr, "nodepass: cannot start: %s\n", strerror(errno));
+		return -1;
+	}
+	return sig_fd;
+}
+
+static void finish(int sig_fd)
+{
+	stream_exit();
+	tls_exit();
+	np_log_stop();
+	close(sig_fd);
+	close(change_fd);
+}
+
+static int run_managed(const struct options *o)
+{
+	struct managed_options m = {.ready_fd = (int)o->ready_fd};
+	char dir[NP_DIR_MAX];
+	int status;
+
+	if (o->run_dir == NULL && np_run_dir(env_get, NULL, geteuid(), dir) != NP_OK) {
+		fprintf(stderr, "nodepass-dataplane: NP_RUN_DIR: the path is too long\n");
+		return EXIT_USAGE;
+	}
+	m.run_dir = o->run_dir != NULL ? o->run_dir : dir;
+	m.sig_fd = begin();
+	if (m.sig_fd == -1)
+		return EXIT_RUN;
+	np_env_load(&runtime.env, env_get, say_warning, NULL);
+	raise_nofile();
+	m.workers = worker_count();
+	status = managed_run(&m);
+	finish(m.sig_fd);
+	return status;
+}
+
+static int run_url(const struct options *o)
 {
 	struct np_config cfg;
 	struct np_diag diag;
-	sigset_t set;
 	int sig_fd, status;
-	char *url = url_from_args(argc, argv);
+	char *url = url_of(o);
 
 	if (url == NULL)
 		return EXIT_USAGE;
@@ -310,19 +397,8 @@ int main(int argc, char **argv)
 		np_config_release(&cfg);
 		return EXIT_USAGE;
 	}
-	/* Arenas beyond a few only spread memory over threads. */
-	mallopt(M_ARENA_MAX, 2);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	sig_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (sig_fd == -1 || change_fd == -1 || log_begin() != NP_OK ||
-	    np_random(runtime.boot_id, sizeof(runtime.boot_id)) != NP_OK) {
-		fprintf(stderr, "nodepass: cannot start: %s\n", strerror(errno));
+	sig_fd = begin();
+	if (sig_fd == -1) {
 		np_config_release(&cfg);
 		return EXIT_RUN;
 	}
@@ -332,10 +408,19 @@ int main(int argc, char **argv)
 	np_config_warnings(&cfg, say_warning, NULL);
 	status = serve(&cfg, sig_fd);
 	np_config_release(&cfg);
-	stream_exit();
-	tls_exit();
-	np_log_stop();
-	close(sig_fd);
-	close(change_fd);
+	finish(sig_fd);
 	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	const char *dir = getenv("NP_RUN_DIR");
+
+	if (!options_parse(argc, argv, &o))
+		return EXIT_USAGE;
+	if (o.url == NULL && o.url_fd == -1 &&
+	    (o.run_dir != NULL || (dir != NULL && dir[0] != '\0')))
+		return run_managed(&o);
+	return run_url(&o);
 }
