@@ -13,6 +13,8 @@
 #include "hostinfo.h"
 #include "import.h"
 #include "metrics.h"
+#include "openapi.h"
+#include "router.h"
 #include "statelock.h"
 #include "tcping.h"
 
@@ -21,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -233,7 +234,7 @@ static void on_ready(void *arg, int pid, bool adopted)
 	node_kick(app->node);
 }
 
-static void on_exit(void *arg, int pid, const char *words)
+static void on_plane_exit(void *arg, int pid, const char *words)
 {
 	struct app *app = arg;
 
@@ -251,7 +252,7 @@ static void on_output(void *arg, const char *line)
 
 static const struct supervise_callbacks supervise_callbacks = {
     .on_ready = on_ready,
-    .on_exit = on_exit,
+    .on_exit = on_plane_exit,
     .on_output = on_output,
 };
 
@@ -298,37 +299,6 @@ static struct event *every(struct app *app, int64_t ms, event_callback_fn fn)
 
 /* -- up -- */
 
-static enum np_err make_dir(const char *path, struct np_diag *diag)
-{
-	struct stat st;
-
-	if (mkdir(path, 0700) == -1 && errno != EEXIST)
-		return np_diag_set(diag, NP_ESYS, "dir", "cannot make the directory %s: %s", path,
-				   strerror(errno));
-	if (lstat(path, &st) == -1 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return np_diag_set(diag, NP_ESYS, "dir",
-				   "%s is not a directory of this user (see NP_RUN_DIR and "
-				   "NP_STATE_DIR)",
-				   path);
-	return NP_OK;
-}
-
-/* Parents as they are by default; the last one is ours alone. */
-static enum np_err make_dirs(const char *path, struct np_diag *diag)
-{
-	char part[NP_DIR_MAX];
-
-	snprintf(part, sizeof(part), "%s", path);
-	for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(part, 0755) == -1 && errno != EEXIST)
-			return np_diag_set(diag, NP_ESYS, "dir", "cannot make the directory %s: %s",
-					   part, strerror(errno));
-		*slash = '/';
-	}
-	return make_dir(path, diag);
-}
-
 enum np_err app_dirs(struct app *app, struct np_diag *diag)
 {
 	if (np_run_dir(env_get, NULL, geteuid(), app->run_dir) != NP_OK)
@@ -342,12 +312,9 @@ enum np_err app_dirs(struct app *app, struct np_diag *diag)
 static enum np_err open_state(struct app *app, struct np_diag *diag)
 {
 	struct np_diag note = {.text = ""};
-	enum np_err err = make_dirs(app->run_dir, diag);
+	enum np_err err =
+	    statelock_take(app->state_dir, app->run_dir, app->address, &app->lock, diag);
 
-	if (err == NP_OK)
-		err = make_dirs(app->state_dir, diag);
-	if (err == NP_OK)
-		err = statelock_take(app->state_dir, app->run_dir, app->address, &app->lock, diag);
 	if (err == NP_OK)
 		err = store_open(app->base, app->cfg.store, app->state_dir, &app->store,
 				 &app->fresh, &note, diag);
@@ -529,6 +496,8 @@ void app_free(struct app *app)
 	hostinfo_free(app->hostinfo);
 	sse_free(app->sse);
 	http_free(app->http);
+	router_free(app->router);
+	openapi_free(app->openapi);
 	metrics_free(app->metrics);
 	model_free(app->model);
 	statelock_release(app->lock);

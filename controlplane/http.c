@@ -27,12 +27,13 @@
 
 #include "base/banned.h"
 
-#define BACKLOG	       1024
-#define SWEEP_MS       250
-#define EV_HEADER_MAX  (64 * 1024) /* evhttp's own limits: its stock answers stand past them */
-#define EV_BODY_MAX    (4 * 1024 * 1024)
-#define READ_AHEAD_MAX (256 * 1024) /* bytes of a client that does not wait for its answers */
-#define METHODS_ALL    0xffff	    /* also the bit of methods that evhttp has no name for */
+#define BACKLOG	      1024
+#define SWEEP_MS      250
+#define EV_HEADER_MAX (64 * 1024) /* evhttp's own limits: its stock answers stand past them */
+#define EV_BODY_MAX   (4 * 1024 * 1024)
+/* evhttp takes a body off the input when it is there as a whole. */
+#define READ_AHEAD_MAX (EV_HEADER_MAX + EV_BODY_MAX)
+#define METHODS_ALL    0xffff /* also the bit of methods that evhttp has no name for */
 
 static void conn_free(struct http_conn *c)
 {

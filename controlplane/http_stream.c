@@ -12,8 +12,9 @@
 
 #include "base/banned.h"
 
-#define STREAM_SNDBUF	(64 * 1024) /* the kernel would else hide a stalled reader behind megabytes */
-#define STREAM_IDLE_SEC (10 * 365 * 86400) /* evhttp has no way to say never */
+#define STREAM_SNDBUF	 (64 * 1024) /* the kernel would else hide a stalled reader behind megabytes */
+#define STREAM_INPUT_MAX (4 * 1024)	    /* of what nobody reads */
+#define STREAM_IDLE_SEC	 (10 * 365 * 86400) /* evhttp has no way to say never */
 
 struct http_stream *http_stream_open(struct http_req *r, const char *type,
 				     void (*on_close)(void *arg), void *arg)
@@ -38,6 +39,7 @@ struct http_stream *http_stream_open(struct http_req *r, const char *type,
 	evhttp_connection_set_timeout(c->evcon, STREAM_IDLE_SEC);
 	evhttp_send_reply_start(s->ev, HTTP_OK, "OK");
 	/* evhttp rests reading during an answer; only reading shows that the client left. */
+	bufferevent_setwatermark(c->bev, EV_READ, 0, STREAM_INPUT_MAX);
 	bufferevent_enable(c->bev, EV_READ);
 	return s;
 }
