@@ -47,9 +47,9 @@ static void handshake_release(struct client *c)
 
 const char *client_server_name(const struct client *c)
 {
-	if (c->inst->cfg.sni != NULL)
-		return c->inst->cfg.sni;
-	return c->inst->cfg.tunnel.host[0] != '\0' ? c->inst->cfg.tunnel.host : "localhost";
+	if (instance_cfg(c->inst)->sni != NULL)
+		return instance_cfg(c->inst)->sni;
+	return instance_cfg(c->inst)->tunnel.host[0] != '\0' ? instance_cfg(c->inst)->tunnel.host : "localhost";
 }
 
 static void handshake_done(struct client *c)
@@ -61,7 +61,7 @@ static void handshake_done(struct client *c)
 		return;
 	}
 	c->verified = false;
-	if (client_wants_verification(&c->inst->cfg) && !client_verify(c, c->handshake.ssl, &why)) {
+	if (client_wants_verification(instance_cfg(c->inst)) && !client_verify(c, c->handshake.ssl, &why)) {
 		client_failed(c, NP_CLIENT_EV_FAILED, "certificate refused: %s", why.text);
 		return;
 	}
@@ -140,9 +140,10 @@ static void on_dialed(void *arg, const struct dial_result *r)
 
 static void do_dial(struct client *c)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	struct dial_options o = {
 	    .targets = &cfg->tunnel,
+	    .settings = instance_settings(c->inst),
 	    .ntargets = 1,
 	    .dns_ms = cfg->dns_ms,
 	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
@@ -186,6 +187,12 @@ static void on_session_message(struct client *c, const struct np_msg *m)
 			      np_reject_text((enum np_reject)m->bye.reason));
 		return;
 	case NP_MSG_UPDATE:
+		if (!m->update.has_max || m->update.max == 0)
+			return;
+		c->welcome.max = m->update.max;
+		INSTANCE_LOG(c->inst, INFO, "the server changed max=%u", m->update.max);
+		client_configure(c);
+		return;
 	case NP_MSG_POOL_TARGET:
 		return;
 	case NP_MSG_HELLO:
@@ -402,7 +409,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 enum np_err client_new(struct instance *inst, struct client **out, struct np_diag *diag)
 {
-	const struct np_config *cfg = &inst->cfg;
+	const struct np_config *cfg = instance_cfg(inst);
 	struct client *c = np_calloc(1, sizeof(*c));
 	enum np_err err;
 

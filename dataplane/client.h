@@ -32,6 +32,8 @@ void client_start(struct client *c);
 /* client_drain - tells the server; client_stop - Bye, and the session ends. */
 void client_drain(struct client *c, int64_t ms);
 void client_stop(struct client *c);
+/* client_configure - min= may have changed. */
+void client_configure(struct client *c);
 void client_free(struct client *c);
 /* What the pool reports: a visitor got a channel; so many wait; a channel of @p is gone. */
 void client_opened(struct client *c);

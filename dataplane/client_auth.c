@@ -36,7 +36,7 @@ bool client_wants_verification(const struct np_config *cfg)
 
 bool client_verify(struct client *c, SSL *ssl, struct np_diag *why)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	uint8_t pin[NP_FINGERPRINT_LEN];
 
 	c->verified = true;
@@ -130,7 +130,7 @@ static bool salt_allowed(struct client *c)
 
 static void derive_offloaded(struct client *c)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	struct derive_job *j;
 
 	if (c->job != NULL) { /* one at a time; its answer fits or leads to a retry */
@@ -164,7 +164,7 @@ static void derive_offloaded(struct client *c)
 
 void client_derive(struct client *c)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	bool same = has_key(c);
 
 	if (c->key_kind == NP_KEY_WORD && !same) {
@@ -217,7 +217,7 @@ void client_send_auth(struct client *c)
 /* The server has proved the key: is what it offers acceptable? NULL = yes. */
 static const char *welcome_refused(struct client *c, char *text, size_t max)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	const struct np_msg_welcome *w = &c->welcome;
 	struct np_diag why = {.text = ""};
 

@@ -37,9 +37,9 @@ static uint32_t idle_bound(uint32_t max)
 	return max;
 }
 
-void client_fill_begin(struct client *c)
+static struct np_pool_fill_limits limits_of(struct client *c)
 {
-	const struct np_config *cfg = &c->inst->cfg;
+	const struct np_config *cfg = instance_cfg(c->inst);
 	struct np_pool_fill_limits l = {
 	    .min = cfg->min,
 	    .max = idle_bound(c->welcome.max),
@@ -55,6 +55,13 @@ void client_fill_begin(struct client *c)
 		l.dial_rate = 256;
 	if (cfg->notcp)
 		l.min = l.max = 0;
+	return l;
+}
+
+void client_fill_begin(struct client *c)
+{
+	struct np_pool_fill_limits l = limits_of(c);
+
 	np_pool_fill_init(&c->fill, &l, np_mono_now());
 	c->opens_seen = 0;
 	c->told_target = UINT32_MAX;
@@ -64,6 +71,17 @@ void client_fill_begin(struct client *c)
 	np_backoff_reset(&c->make_backoff);
 	c->make_after = (struct np_mono){0};
 	c->fill_ms = runtime.env.min_pool_interval_ms;
+	client_fill_run(c);
+}
+
+void client_configure(struct client *c)
+{
+	struct np_pool_fill_limits l;
+
+	if (c->state != NP_CLIENT_UP)
+		return; /* read when the session begins */
+	l = limits_of(c);
+	np_pool_fill_set_limits(&c->fill, &l);
 	client_fill_run(c);
 }
 
@@ -120,7 +138,7 @@ static unsigned datagram_wanted(const struct client *c)
 {
 	unsigned flows = 0, want;
 
-	if (c->inst->cfg.noudp)
+	if (instance_cfg(c->inst)->noudp)
 		return 0;
 	for (unsigned i = 0; i < c->peer->ndatagram; i++)
 		flows += udp_flows_count(c->peer->datagram[i]->flows);

@@ -50,6 +50,7 @@ struct dial {
 	void *arg;
 	struct np_balance *balance;	     /* borrowed from the caller until the end */
 	const struct np_hostport *hostports; /* borrowed likewise; NULL = one fixed address */
+	struct settings *settings;	     /* held: owner of both, or NULL */
 	struct np_addr source;		     /* len 0 = any */
 	int64_t dns_ms;
 	struct np_mono deadline;
@@ -122,7 +123,10 @@ static bool target_is_over(const struct dial_target *t)
 
 static void dial_release(struct grave *g)
 {
-	np_free((char *)g - offsetof(struct dial, grave));
+	struct dial *d = (struct dial *)((char *)g - offsetof(struct dial, grave));
+
+	settings_release(d->settings);
+	np_free(d);
 }
 
 static void attempt_end(struct dial_attempt *a)
@@ -531,6 +535,7 @@ enum np_err dial_start(struct worker *w, const struct dial_options *o, dial_done
 	d->arg = arg;
 	d->balance = o->fixed == NULL ? o->balance : NULL;
 	d->hostports = o->fixed == NULL ? o->targets : NULL;
+	d->settings = o->settings != NULL ? settings_hold(o->settings) : NULL;
 	if (o->source != NULL)
 		d->source = *o->source;
 	d->dns_ms = o->dns_ms;

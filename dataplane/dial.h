@@ -12,6 +12,7 @@
 #include "core/addr.h"
 #include "core/balance.h"
 #include "reason.h"
+#include "settings.h"
 #include "worker.h"
 
 #define DIAL_NEXT_ADDR_MS   250
@@ -22,6 +23,7 @@ struct dial_options {
 	const struct np_hostport *targets; /* borrowed until the end of the dial */
 	size_t ntargets;
 	struct np_balance *balance;  /* borrowed; NULL = in the order given, nothing noted */
+	struct settings *settings;   /* targets and balance are its: held until the end; or NULL */
 	const struct np_addr *fixed; /* instead of targets: this one address (copied) */
 	const struct np_addr
 	    *source; /* NULL = any; strict: if it cannot be bound the attempt fails (copied) */

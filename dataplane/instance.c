@@ -39,12 +39,16 @@ static void set_state(struct instance *inst, enum instance_state state)
 
 void instance_failed(struct instance *inst, const char *fmt, ...)
 {
+	char text[sizeof(inst->error)];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(inst->error, sizeof(inst->error), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	INSTANCE_LOG(inst, ERROR, "%s", inst->error);
+	INSTANCE_LOG(inst, ERROR, "%s", text);
+	if (inst->state == INSTANCE_ERROR) /* others read it from then on */
+		return;
+	memcpy(inst->error, text, sizeof(text));
 	set_state(inst, INSTANCE_ERROR);
 }
 
@@ -55,7 +59,8 @@ static void warn_wrong_end(struct instance *inst)
 		enum np_param p = (enum np_param)i;
 		enum np_end end = np_param_end(p);
 
-		if (!inst->cfg.given[p] || (inst->cfg.inert & (UINT64_C(1) << i)) != 0)
+		if (!instance_cfg(inst)->given[p] ||
+		    (instance_cfg(inst)->inert & (UINT64_C(1) << i)) != 0)
 			continue;
 		if (end == NP_END_INGRESS && !instance_is_ingress(inst))
 			INSTANCE_LOG(inst, WARN,
@@ -90,7 +95,7 @@ bool instance_is_egress(const struct instance *inst)
 
 bool instance_slot_take(struct instance *inst)
 {
-	uint32_t slot = inst->cfg.slot;
+	uint32_t slot = instance_cfg(inst)->slot;
 	uint32_t before = atomic_fetch_add_explicit(&inst->sessions, 1, memory_order_relaxed);
 
 	if (slot == 0 || before < slot)
@@ -132,14 +137,15 @@ struct shard *instance_shard(struct instance *inst, struct worker *w)
 
 /* -- making -- */
 
-static enum np_err prepare(struct instance *inst, struct np_diag *diag)
+static enum np_err prepare(struct instance *inst, const struct instance_auth *auth,
+			   struct np_diag *diag)
 {
-	const struct np_config *cfg = &inst->cfg;
+	const struct np_config *cfg = instance_cfg(inst);
 	enum np_err err;
 
 	if (cfg->role == NP_ROLE_SERVER) {
 		err = tls_files_new(inst, false, &inst->tls_files, diag);
-		return err != NP_OK ? err : server_prepare(inst);
+		return err != NP_OK ? err : server_prepare(inst, auth);
 	}
 	/* tls on a client: for its visitors when it is single-end, a floor when it has a server. */
 	if (cfg->tls > 0 && cfg->mode != 2 && (cfg->tls == 1 || cfg->crt != NULL)) {
@@ -150,11 +156,16 @@ static enum np_err prepare(struct instance *inst, struct np_diag *diag)
 	return cfg->mode == 1 ? NP_OK : client_new(inst, &inst->client, diag);
 }
 
-enum np_err instance_new(const char *id, struct np_config *cfg, struct worker *home,
-			 struct instance **out, struct np_diag *diag)
+bool instance_new_blocks(const struct np_config *cfg)
+{
+	return cfg->role == NP_ROLE_SERVER || cfg->tls > 0 || cfg->mode != 1;
+}
+
+enum np_err instance_new(const char *id, struct np_config *cfg, const struct instance_auth *auth,
+			 struct worker *home, struct instance **out, struct np_diag *diag)
 {
 	struct instance *inst = np_calloc(1, sizeof(*inst));
-	uint64_t bytes_s = cfg->rate * 125000;
+	struct settings *settings;
 	enum np_err err;
 
 	if (inst == NULL)
@@ -167,36 +178,42 @@ enum np_err instance_new(const char *id, struct np_config *cfg, struct worker *h
 	inst->nshards = workers_count();
 	inst->magic = INSTANCE_MAGIC;
 	snprintf(inst->id, sizeof(inst->id), "%s", id);
-	inst->cfg = *cfg;
 	inst->home = home;
+	atomic_store(&inst->end_reason, NP_REASON_SHUTDOWN);
 	atomic_store(&inst->ping_us, -1);
 	atomic_store(&inst->dial_us, -1);
 	inst->auth_none =
 	    np_key_kind(cfg->key, cfg->key_len, cfg->key_given, cfg->tunnel.port) == NP_KEY_PORT;
-	np_bucket_init(&inst->rate[RATE_RX], bytes_s);
-	np_bucket_init(&inst->rate[RATE_TX], bytes_s);
-	np_balance_init(&inst->balance, (enum np_balance_mode)cfg->lbs, cfg->ntargets,
-			runtime.env.fallback_interval_ms);
+	np_bucket_init(&inst->rate[RATE_RX], cfg->rate * BYTES_S_PER_MBIT);
+	np_bucket_init(&inst->rate[RATE_TX], cfg->rate * BYTES_S_PER_MBIT);
+	atomic_init(&inst->log_level, (int)cfg->log);
+	err = settings_new(cfg, &settings);
+	if (err != NP_OK) {
+		inst->released = true;
+		instance_free(inst);
+		return err;
+	}
+	atomic_init(&inst->settings, settings);
 	err = np_random(inst->trace_base, sizeof(inst->trace_base));
 	if (err == NP_OK)
-		err = prepare(inst, diag);
+		err = prepare(inst, auth, diag);
 	if (err != NP_OK) {
-		memset(&inst->cfg, 0, sizeof(inst->cfg)); /* stays the caller's */
+		*cfg = settings->cfg; /* stays the caller's */
+		memset(&settings->cfg, 0, sizeof(settings->cfg));
 		instance_discard(inst);
 		return err;
 	}
-	memset(cfg, 0, sizeof(*cfg));
 	*out = inst;
 	return NP_OK;
 }
 
 void instance_reload(struct instance *inst)
 {
-	if (inst->tls_files == NULL || inst->cfg.tls != 2) {
+	if (inst->tls_files == NULL || instance_cfg(inst)->tls != 2) {
 		INSTANCE_LOG(inst, INFO, "reload: there are no certificate files to read");
 		return;
 	}
-	INSTANCE_LOG(inst, INFO, "reload: reading crt=%s", inst->cfg.crt);
+	INSTANCE_LOG(inst, INFO, "reload: reading crt=%s", instance_cfg(inst)->crt);
 	tls_files_check(inst->tls_files, true);
 }
 
@@ -220,10 +237,11 @@ static void drain_on_timer(evutil_socket_t fd, short what, void *arg)
 	instance_stop(inst);
 }
 
-void instance_drain(struct instance *inst, int64_t ms)
+void instance_drain(struct instance *inst, int64_t ms, enum np_reason reason)
 {
 	if (inst->stopping || atomic_load(&inst->draining))
 		return;
+	atomic_store(&inst->end_reason, (int)reason);
 	INSTANCE_LOG(inst, INFO, "draining for at most %lld ms", (long long)ms);
 	atomic_store(&inst->draining, true);
 	resolve_cancel(&inst->resolving);
@@ -231,18 +249,64 @@ void instance_drain(struct instance *inst, int64_t ms)
 		listener_free(inst->visitors[i]);
 		inst->visitors[i] = NULL;
 	}
-	pool_refuse_all(inst, NP_REASON_SHUTDOWN);
+	pool_refuse_all(inst, reason);
 	if (inst->server != NULL)
 		server_drain(inst->server, ms);
 	if (inst->mode == MODE_CLIENT)
 		client_drain(inst->client, ms);
 	set_state(inst, INSTANCE_DRAINING);
 	inst->drain_deadline = np_mono_add_ms(np_mono_now(), ms);
+	if (inst->drain_timer != NULL)
+		event_free(inst->drain_timer);
 	inst->drain_timer = evtimer_new(inst->home->base, drain_on_timer, inst);
 	if (inst->drain_timer == NULL)
 		instance_stop(inst);
 	else
 		drain_on_timer(-1, 0, inst);
+}
+
+/* -- replaced -- */
+
+static void retire_say_bye(struct instance *inst)
+{
+	inst->bye_said = true;
+	if (inst->mode == MODE_CLIENT)
+		client_stop(inst->client);
+	if (inst->server != NULL)
+		server_leave(inst->server);
+}
+
+/* Who waits for a channel is served first: the other end goes to the new instance after Bye. */
+static void retire_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *inst = arg;
+	const struct timeval tv = {.tv_usec = RETIRE_CHECK_MS * 1000};
+
+	(void)fd;
+	(void)what;
+	if (!inst->bye_said && inst->pool.waiting == NULL)
+		retire_say_bye(inst);
+	if (inst->bye_said && atomic_load(&inst->sessions) == 0)
+		instance_stop(inst);
+	else
+		evtimer_add(inst->drain_timer, &tv);
+}
+
+void instance_retire(struct instance *inst)
+{
+	if (inst->stopping || inst->retiring || atomic_load(&inst->draining))
+		return;
+	inst->retiring = true;
+	INSTANCE_LOG(inst, INFO, "replaced, running sessions finish: %u",
+		     atomic_load(&inst->sessions));
+	instance_close_listeners(inst);
+	if (inst->server != NULL)
+		server_close(inst->server);
+	inst->drain_timer = evtimer_new(inst->home->base, retire_on_timer, inst);
+	if (inst->drain_timer == NULL)
+		instance_stop(inst);
+	else
+		retire_on_timer(-1, 0, inst);
 }
 
 static void release_home(struct instance *inst)
@@ -256,6 +320,8 @@ static void release_home(struct instance *inst)
 	inst->client = NULL;
 	inst->single = NULL;
 	inst->tls_files = NULL;
+	handed_free(inst->handed);
+	inst->handed = NULL;
 	report_stop(inst);
 	if (inst->drain_timer != NULL)
 		event_free(inst->drain_timer);
@@ -279,7 +345,7 @@ void instance_stop(struct instance *inst)
 		return;
 	inst->stopping = true;
 	resolve_cancel(&inst->resolving);
-	pool_refuse_all(inst, NP_REASON_SHUTDOWN);
+	pool_refuse_all(inst, (enum np_reason)atomic_load(&inst->end_reason));
 	instance_close_visitors(inst);
 	atomic_store(&inst->draining, true);
 	if (inst->mode == MODE_CLIENT)
@@ -311,7 +377,7 @@ void instance_free(struct instance *inst)
 	for (unsigned i = 0; i < inst->nshards; i++)
 		shard_free(inst->shards[i]);
 	np_free((void *)inst->shards);
-	np_config_release(&inst->cfg);
+	settings_release(instance_settings(inst));
 	np_wipe(inst->k, sizeof(inst->k));
 	inst->magic = 0;
 	np_free(inst);

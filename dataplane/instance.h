@@ -8,14 +8,13 @@
 #ifndef NP_INSTANCE_H
 #define NP_INSTANCE_H
 
-#include "core/balance.h"
 #include "core/bucket.h"
-#include "core/config.h"
 #include "core/proof.h"
 #include "core/proxyproto.h"
 #include "counters.h"
 #include "pool.h"
 #include "resolve.h"
+#include "settings.h"
 #include "tls.h"
 #include "worker.h"
 
@@ -32,7 +31,9 @@
 /* Addresses that one host name may mean when it is listened on. */
 #define INSTANCE_LISTENERS_MAX 4
 /* While draining: how often it is asked whether the last session is over. */
-#define DRAIN_CHECK_MS 20
+#define DRAIN_CHECK_MS	 20
+#define BYTES_S_PER_MBIT 125000 /* rate= */
+#define RETIRE_CHECK_MS	 200	/* the same of one that was replaced */
 
 enum instance_state {
 	INSTANCE_STARTING = 0,
@@ -51,6 +52,24 @@ enum instance_mode {
 };
 
 enum { RATE_RX = 0, RATE_TX = 1 }; /* from the outer side, to the outer side */
+
+/* Listening sockets on their way from an instance to the one that takes its place. */
+#define INSTANCE_HANDED_MAX (3 * INSTANCE_LISTENERS_MAX)
+struct handed {
+	unsigned n;
+	struct {
+		int fd; /* owned; -1 = taken out */
+		bool udp;
+	} socket[INSTANCE_HANDED_MAX];
+};
+
+/* Which address of the URL could not be listened on because another socket has it. */
+enum instance_taken { TAKEN_NONE = 0, TAKEN_TUNNEL, TAKEN_TARGET };
+
+/* A key's derivation that was made elsewhere. */
+struct instance_auth {
+	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN]; /* k is a secret */
+};
 
 struct instance;
 struct session;
@@ -80,15 +99,24 @@ struct shard {
 struct instance {
 	unsigned magic;
 	char id[INSTANCE_ID_MAX + 1];
-	struct np_config cfg; /* owned; fixed while running */
+	/* One reference is its own. Replaced on the home worker; the old one is given up when no
+	 * worker can be reading it any more. */
+	struct settings *_Atomic settings;
+	_Atomic int log_level; /* enum np_log_level: log=, or what was asked for since */
+	bool controlled;       /* statistics travel as messages: no CHECK_POINT lines */
 	struct worker *home;
 	enum instance_state state;
 	enum instance_mode mode;
 	enum np_flow flow; /* of a tunnel; the client learns it from Welcome */
 	char mode_reason[128];
-	char error[256];
+	char error[256]; /* written once, before state ERROR */
+	enum instance_taken taken;
+	struct handed *handed;	 /* owned; NULL = none: sockets to use before making new ones */
+	_Atomic int end_reason;	 /* enum np_reason of sessions that its end cuts */
+	bool retiring, bye_said; /* replaced: sessions run on */
 	void (*on_state)(struct instance *inst,
-			 void *arg); /* any state change; on the home worker */
+			 void *arg); /* any state change, and once in STARTING when the mode
+				      * is known; on the home worker */
 	void *on_state_arg;
 
 	struct listener *visitors[INSTANCE_LISTENERS_MAX]; /* owned; TCP visitors */
@@ -104,7 +132,6 @@ struct instance {
 	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN]; /* server: the key's derivation; k is a secret */
 	bool auth_none;				/* the key is derived from the port */
 	unsigned nshards, stopping_shards;
-	struct np_balance balance;		  /* of targets; atomic inside */
 	struct np_bucket rate[2];		  /* atomic inside */
 	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
 	unsigned strangers_said, strangers_more;  /* WARN lines of this second; what was not said */
@@ -112,8 +139,9 @@ struct instance {
 	_Atomic uint64_t trace_next;
 	_Atomic uint32_t trace_queries; /* on their way between workers */
 	uint8_t trace_base[8];
-	_Atomic int64_t ping_us; /* round trip of the control channel; -1 = none */
-	_Atomic int64_t dial_us; /* last connect to a target; -1 = none */
+	_Atomic int64_t ping_us;    /* round trip of the control channel; -1 = none */
+	_Atomic uint32_t pool_seen; /* instance_pool_idle, looked at once a second */
+	_Atomic int64_t dial_us;    /* last connect to a target; -1 = none */
 	_Atomic bool draining;
 	struct event *report_timer, *second_timer, *drain_timer;
 	struct np_mono drain_deadline;
@@ -123,25 +151,56 @@ struct instance {
 	bool stopping, released;
 };
 
-#define INSTANCE_LOG(inst, level, ...)                                   \
-	do {                                                             \
-		if (np_log_enabled((inst)->cfg.log, NP_LOG_##level))     \
-			np_log(NP_LOG_##level, (inst)->id, __VA_ARGS__); \
+/* What it is told to be, for the running callback. Thread: any worker. */
+static inline struct settings *instance_settings(const struct instance *inst)
+{
+	return atomic_load_explicit(&inst->settings, memory_order_acquire);
+}
+static inline const struct np_config *instance_cfg(const struct instance *inst)
+{
+	return &instance_settings(inst)->cfg;
+}
+static inline enum np_log_level instance_log_level(const struct instance *inst)
+{
+	return (enum np_log_level)atomic_load_explicit(&inst->log_level, memory_order_relaxed);
+}
+
+#define INSTANCE_LOG(inst, level, ...)                                        \
+	do {                                                                  \
+		if (np_log_enabled(instance_log_level(inst), NP_LOG_##level)) \
+			np_log(NP_LOG_##level, (inst)->id, __VA_ARGS__);      \
 	} while (0)
 
 /*
  * instance_new - from a checked configuration (taken on success). Makes or loads its certificate,
- * so it may block: call it outside of the loops. @home: its worker. Errors: NP_ENOMEM, NP_EINVAL
- * (files; @diag), NP_ECRYPTO.
+ * so it may block: call it outside of the loops. @home: its worker. @auth: the key's derivation,
+ * NULL = it is made. Errors: NP_ENOMEM, NP_EINVAL (files; @diag), NP_ECRYPTO.
  */
-enum np_err instance_new(const char *id, struct np_config *cfg, struct worker *home,
-			 struct instance **out, struct np_diag *diag) NP_MUST_CHECK;
+enum np_err instance_new(const char *id, struct np_config *cfg, const struct instance_auth *auth,
+			 struct worker *home, struct instance **out,
+			 struct np_diag *diag) NP_MUST_CHECK;
+/* instance_new_blocks - would instance_new read files, make keys? */
+bool instance_new_blocks(const struct np_config *cfg);
 /* instance_start - on the home worker: binds, decides the mode, begins. Outcome through on_state.
  * Thread: home. */
 void instance_start(struct instance *inst);
-/* instance_drain - no new visitors; sessions finish until @ms are over, then STOPPED. Thread: home.
- */
-void instance_drain(struct instance *inst, int64_t ms);
+/* instance_drain - no new visitors; sessions finish until @ms are over, then they end with @reason;
+ * STOPPED. Thread: home. */
+void instance_drain(struct instance *inst, int64_t ms, enum np_reason reason);
+/* instance_lend - copies of its listening sockets. Thread: home. */
+void instance_lend(const struct instance *inst, struct handed *out);
+/* handed_take - the one that is bound to @addr (@any: all addresses), the caller's; -1 = none. @h may
+ * be NULL. */
+int handed_take(struct handed *h, const struct np_addr *addr, bool any, bool udp);
+void handed_free(struct handed *h); /* closes what was not taken; NULL is fine */
+/* instance_retire - another one took its place: it listens no more, tells the other end, and its
+ * sessions run on until they end by themselves; then STOPPED. Thread: home. */
+void instance_retire(struct instance *inst);
+/* instance_configure - takes over @st (taken; its difference is LIVE) without cutting a session.
+ * Returns what it had: to be released when no worker can be reading it. Thread: home. */
+struct settings *instance_configure(struct instance *inst, struct settings *st) NP_MUST_CHECK;
+/* instance_close_listeners - of TCP visitors; UDP: nothing more is read. Thread: home. */
+void instance_close_listeners(struct instance *inst);
 /* instance_stop - ends everything now; STOPPED when all shards are empty. Thread: home. */
 void instance_stop(struct instance *inst);
 /* instance_discard - one that was never started. */

@@ -44,7 +44,7 @@ static void with_addresses(struct instance *inst, const struct np_hostport *hp,
 		fn(inst, &a);
 		return;
 	}
-	err = resolve(inst->home, hp->host, inst->cfg.dns_ms, &inst->resolving, &a);
+	err = resolve(inst->home, hp->host, instance_cfg(inst)->dns_ms, &inst->resolving, &a);
 	if (err == NP_EAGAIN)
 		return;
 	if (err != NP_OK) {
@@ -54,14 +54,23 @@ static void with_addresses(struct instance *inst, const struct np_hostport *hp,
 	fn(inst, &a);
 }
 
-typedef int (*socket_fn)(const struct np_addr *addr, bool any);
+/* A socket that was handed over, else a new one. -1 with errno. */
+static int socket_on(struct instance *inst, const struct np_addr *addr, bool any, bool udp)
+{
+	int fd = handed_take(inst->handed, addr, any, udp);
+
+	if (fd != -1)
+		return fd;
+	return udp ? udp_socket(addr, any) : listener_socket(addr, any);
+}
 
 /*
  * Sockets on all addresses that the name means, as far as this host has them. Returns their number,
  * or -1 with errno of the address that is taken, else of the last one that could not be bound.
  */
-static int bind_all(const struct np_hostport *hp, const struct resolve_answer *a, socket_fn make,
-		    int fds[INSTANCE_LISTENERS_MAX], struct np_addr *addrs)
+static int bind_all(struct instance *inst, const struct np_hostport *hp,
+		    const struct resolve_answer *a, bool udp, int fds[INSTANCE_LISTENERS_MAX],
+		    struct np_addr *addrs)
 {
 	bool any = hp->host[0] == '\0';
 	int n = 0, err = EADDRNOTAVAIL;
@@ -69,7 +78,7 @@ static int bind_all(const struct np_hostport *hp, const struct resolve_answer *a
 	for (size_t i = 0; i < a->n && n < INSTANCE_LISTENERS_MAX; i++) {
 		addrs[n] = a->addr[i];
 		np_addr_set_port(&addrs[n], hp->port);
-		fds[n] = make(&addrs[n], any);
+		fds[n] = socket_on(inst, &addrs[n], any, udp);
 		if (fds[n] != -1) {
 			n++;
 			continue;
@@ -123,10 +132,10 @@ static bool open_visitors(struct instance *inst, const struct np_hostport *hp,
 	int i = 0;
 
 	*proto = "TCP";
-	if (!inst->cfg.notcp && (nt = bind_all(hp, a, listener_socket, tcp, addrs)) == -1)
+	if (!instance_cfg(inst)->notcp && (nt = bind_all(inst, hp, a, false, tcp, addrs)) == -1)
 		return false;
 	*proto = "UDP";
-	if (!inst->cfg.noudp && (nu = bind_all(hp, a, udp_socket, udp, addrs)) == -1) {
+	if (!instance_cfg(inst)->noudp && (nu = bind_all(inst, hp, a, true, udp, addrs)) == -1) {
 		saved = errno;
 		close_fds(tcp, nt);
 		errno = saved;
@@ -179,6 +188,8 @@ static void listen_failed(struct instance *inst, const char *what, const struct 
 	char text[NP_HOST_MAX + 16];
 	int err = errno;
 
+	if (err == EADDRINUSE)
+		inst->taken = hp == &instance_cfg(inst)->tunnel ? TAKEN_TUNNEL : TAKEN_TARGET;
 	instance_failed(inst, "%s %s: listen (%s): %s", what, address_text(hp, text, sizeof(text)),
 			proto, err == EADDRINUSE ? "address already in use" : strerror(err));
 }
@@ -197,13 +208,16 @@ static void log_mode(struct instance *inst)
 		if (inst->visitors[i] == NULL && inst->udp[i] == NULL)
 			continue;
 		INSTANCE_LOG(inst, INFO, "listening for visitors on %s%s%s",
-			     address_text(inst->mode == MODE_SINGLE ? &inst->cfg.tunnel
-								    : &inst->cfg.targets[0],
+			     address_text(inst->mode == MODE_SINGLE
+					      ? &instance_cfg(inst)->tunnel
+					      : &instance_cfg(inst)->targets[0],
 					  text, sizeof(text)),
-			     inst->cfg.notcp ? " (UDP only)" : "",
-			     inst->cfg.noudp ? " (TCP only)" : "");
+			     instance_cfg(inst)->notcp ? " (UDP only)" : "",
+			     instance_cfg(inst)->noudp ? " (TCP only)" : "");
 		break;
 	}
+	if (inst->on_state != NULL)
+		inst->on_state(inst, inst->on_state_arg);
 }
 
 static void say_reason(struct instance *inst, const char *fmt, ...) NP_PRINTF(2, 3);
@@ -224,7 +238,7 @@ static bool means_other_mode(int err)
 
 static void server_with_tunnel(struct instance *inst, const struct resolve_answer *a)
 {
-	const struct np_hostport *hp = &inst->cfg.tunnel;
+	const struct np_hostport *hp = &instance_cfg(inst)->tunnel;
 	int fds[INSTANCE_LISTENERS_MAX], n;
 	struct np_addr addrs[INSTANCE_LISTENERS_MAX];
 	char text[NP_HOST_MAX + 16];
@@ -234,7 +248,7 @@ static void server_with_tunnel(struct instance *inst, const struct resolve_answe
 				a->error);
 		return;
 	}
-	n = bind_all(hp, a, listener_socket, fds, addrs);
+	n = bind_all(inst, hp, a, false, fds, addrs);
 	if (n == -1) {
 		listen_failed(inst, "tunnel address", hp, "TCP");
 		return;
@@ -246,7 +260,7 @@ static void server_with_tunnel(struct instance *inst, const struct resolve_answe
 	inst->flow = inst->mode == MODE_SERVER_REVERSE ? NP_FLOW_REVERSE : NP_FLOW_FORWARD;
 	log_mode(inst);
 	INSTANCE_LOG(inst, INFO, "listening for clients on %s tls=%d auth=%s",
-		     address_text(hp, text, sizeof(text)), inst->cfg.tls,
+		     address_text(hp, text, sizeof(text)), instance_cfg(inst)->tls,
 		     inst->auth_none ? "none" : "key");
 	if (tls_files_watch(inst->tls_files, server_announce_certificate) != NP_OK)
 		instance_failed(inst, "out of memory");
@@ -257,17 +271,17 @@ static void server_with_tunnel(struct instance *inst, const struct resolve_answe
 static void server_decided(struct instance *inst, enum instance_mode mode)
 {
 	inst->mode = mode;
-	with_addresses(inst, &inst->cfg.tunnel, server_with_tunnel);
+	with_addresses(inst, &instance_cfg(inst)->tunnel, server_with_tunnel);
 }
 
 static void server_with_target(struct instance *inst, const struct resolve_answer *a)
 {
-	const struct np_hostport *hp = &inst->cfg.targets[0];
+	const struct np_hostport *hp = &instance_cfg(inst)->targets[0];
 	char text[NP_HOST_MAX + 16];
 	const char *proto = "TCP";
 
 	address_text(hp, text, sizeof(text));
-	if (a->n == 0 && inst->cfg.mode == 0) {
+	if (a->n == 0 && instance_cfg(inst)->mode == 0) {
 		say_reason(inst, "target address %s cannot be resolved here: %s", text, a->error);
 		server_decided(inst, MODE_SERVER_FORWARD);
 		return;
@@ -279,14 +293,14 @@ static void server_with_target(struct instance *inst, const struct resolve_answe
 	inst->mode = MODE_SERVER_REVERSE; /* visitors may come at once: they wait for a client */
 	inst->flow = NP_FLOW_REVERSE;
 	if (open_visitors(inst, hp, a, &proto)) {
-		if (inst->cfg.mode == 0)
+		if (instance_cfg(inst)->mode == 0)
 			say_reason(inst, "target address %s could be bound", text);
 		server_decided(inst, MODE_SERVER_REVERSE);
 		return;
 	}
 	inst->mode = MODE_UNDECIDED;
-	if (inst->cfg.mode == 0 && means_other_mode(errno) &&
-	    (inst->cfg.notcp || strcmp(proto, "TCP") == 0)) {
+	if (instance_cfg(inst)->mode == 0 && means_other_mode(errno) &&
+	    (instance_cfg(inst)->notcp || strcmp(proto, "TCP") == 0)) {
 		say_reason(inst, "target address %s: %s", text, strerror(errno));
 		server_decided(inst, MODE_SERVER_FORWARD);
 		return;
@@ -296,7 +310,7 @@ static void server_with_target(struct instance *inst, const struct resolve_answe
 
 static void start_server(struct instance *inst)
 {
-	const struct np_config *cfg = &inst->cfg;
+	const struct np_config *cfg = instance_cfg(inst);
 
 	if (cfg->mode == 1 && cfg->ntargets > 1) {
 		instance_failed(inst,
@@ -326,12 +340,12 @@ static void become_client(struct instance *inst)
 
 static void client_with_tunnel(struct instance *inst, const struct resolve_answer *a)
 {
-	const struct np_hostport *hp = &inst->cfg.tunnel;
+	const struct np_hostport *hp = &instance_cfg(inst)->tunnel;
 	char text[NP_HOST_MAX + 16];
 	const char *proto = "TCP";
 
 	address_text(hp, text, sizeof(text));
-	if (a->n == 0 && inst->cfg.mode == 0) {
+	if (a->n == 0 && instance_cfg(inst)->mode == 0) {
 		say_reason(inst, "tunnel address %s cannot be resolved here: %s", text, a->error);
 		become_client(inst);
 		return;
@@ -343,8 +357,8 @@ static void client_with_tunnel(struct instance *inst, const struct resolve_answe
 	inst->mode = MODE_SINGLE;
 	if (!open_visitors(inst, hp, a, &proto)) {
 		inst->mode = MODE_UNDECIDED;
-		if (inst->cfg.mode == 0 && means_other_mode(errno) &&
-		    (inst->cfg.notcp || strcmp(proto, "TCP") == 0)) {
+		if (instance_cfg(inst)->mode == 0 && means_other_mode(errno) &&
+		    (instance_cfg(inst)->notcp || strcmp(proto, "TCP") == 0)) {
 			say_reason(inst, "tunnel address %s: %s", text, strerror(errno));
 			become_client(inst);
 		} else {
@@ -352,13 +366,13 @@ static void client_with_tunnel(struct instance *inst, const struct resolve_answe
 		}
 		return;
 	}
-	if (inst->cfg.tls == 2 && inst->tls_files == NULL) {
+	if (instance_cfg(inst)->tls == 2 && inst->tls_files == NULL) {
 		instance_close_visitors(inst);
 		instance_failed(inst, "tls=2: crt and key are required to receive visitors on %s",
 				text);
 		return;
 	}
-	if (inst->cfg.mode == 0)
+	if (instance_cfg(inst)->mode == 0)
 		say_reason(inst, "tunnel address %s could be bound", text);
 	log_mode(inst);
 	if (single_new(inst, &inst->single) != NP_OK ||
@@ -375,20 +389,20 @@ void instance_start(struct instance *inst)
 		instance_failed(inst, "out of memory");
 		return;
 	}
-	if (inst->cfg.role == NP_ROLE_SERVER) {
+	if (instance_cfg(inst)->role == NP_ROLE_SERVER) {
 		start_server(inst);
-	} else if (inst->cfg.mode == 2) {
+	} else if (instance_cfg(inst)->mode == 2) {
 		say_reason(inst, "mode=2");
 		become_client(inst);
 	} else {
 		say_reason(inst, "mode=1");
-		with_addresses(inst, &inst->cfg.tunnel, client_with_tunnel);
+		with_addresses(inst, &instance_cfg(inst)->tunnel, client_with_tunnel);
 	}
 }
 
 static void client_with_target(struct instance *inst, const struct resolve_answer *a)
 {
-	const struct np_hostport *hp = &inst->cfg.targets[0];
+	const struct np_hostport *hp = &instance_cfg(inst)->targets[0];
 	char text[NP_HOST_MAX + 16];
 	const char *proto = "TCP";
 
@@ -404,5 +418,5 @@ static void client_with_target(struct instance *inst, const struct resolve_answe
 void instance_open_visitors(struct instance *inst)
 {
 	if (inst->visitors[0] == NULL && inst->udp[0] == NULL && inst->resolving.entry == NULL)
-		with_addresses(inst, &inst->cfg.targets[0], client_with_target);
+		with_addresses(inst, &instance_cfg(inst)->targets[0], client_with_target);
 }

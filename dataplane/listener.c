@@ -130,6 +130,11 @@ enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_paus
 	return NP_OK;
 }
 
+int listener_fd(const struct listener *l)
+{
+	return l->fd;
+}
+
 void listener_free(struct listener *l)
 {
 	if (l == NULL)

@@ -26,6 +26,7 @@ int listener_socket(const struct np_addr *addr, bool any);
  * owner. */
 enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_pause_fn on_pause,
 			 void *arg, struct listener **out) NP_MUST_CHECK;
+int listener_fd(const struct listener *l); /* borrowed */
 void listener_free(struct listener *l);
 
 #endif

@@ -182,7 +182,7 @@ static void step_tls(struct newcomer *nc)
 		server_hello(nc);
 		break;
 	case TLS_DATA:
-		if (nc->server->inst->cfg.tls == 0) {
+		if (instance_cfg(nc->server->inst)->tls == 0) {
 			newcomer_close(nc, "TLS data channel, plain ones were announced", false);
 			break;
 		}
@@ -238,7 +238,7 @@ static void step_first(struct newcomer *nc)
 		return;
 	if (nc->first[0] == 0x16) {
 		begin_tls(nc);
-	} else if (nc->first[0] != 'N' || nc->server->inst->cfg.tls != 0) {
+	} else if (nc->first[0] != 'N' || instance_cfg(nc->server->inst)->tls != 0) {
 		newcomer_close(nc, "it does not speak this protocol", false);
 	} else {
 		nc->state = NEWCOMER_PREAMBLE;

@@ -322,7 +322,7 @@ void pool_visitor(struct instance *inst, struct visitor *v, bool front)
 	v->shard = instance_shard(inst, inst->home);
 	NP_ASSERT(v->shard != NULL);
 	if (inst->state == INSTANCE_STOPPED || atomic_load(&inst->draining)) {
-		visitor_refuse(v, NP_REASON_SHUTDOWN);
+		visitor_refuse(v, (enum np_reason)atomic_load(&inst->end_reason));
 		return;
 	}
 	if (pool->waiting == NULL || front)

@@ -1,177 +1,279 @@
 /*
- * registry.c - the table of instances and the mail that drives them. See registry.h.
+ * registry.c - the table of instances, and what concerns all of them. See registry.h.
  */
-#include "registry.h"
+#include "registry_priv.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <utlist.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+/* -- the table -- */
 
-enum order { ORDER_START = 0, ORDER_DRAIN, ORDER_STOP, ORDER_RELOAD };
+/* Where @id is, or would be. */
+static size_t place_of(const struct registry *r, const char *id, bool *found)
+{
+	size_t low = 0, high = r->n;
 
-struct entry {
-	char id[INSTANCE_ID_MAX + 1];
-	struct instance *inst; /* owned */
-	struct registry *registry;
-	_Atomic int state; /* enum instance_state, written by the home worker */
-	UT_hash_handle hh;
-};
+	*found = false;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(r->entries[mid]->spec.id, id);
 
-struct registry {
-	struct entry *entries; /* hash */
-	void (*on_change)(void *arg);
-	void *arg;
-	unsigned next_home;
-};
+		if (c == 0) {
+			*found = true;
+			return mid;
+		}
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
 
-/* Travels to the home worker. */
-struct order_mail {
-	struct mail mail;
-	struct instance *inst;
-	enum order order;
-	int64_t ms;
-};
+struct entry *registry_find(struct registry *r, const char *id)
+{
+	bool found;
+	size_t i = place_of(r, id, &found);
 
-struct registry *registry_new(void (*on_change)(void *arg), void *arg)
+	return found ? r->entries[i] : NULL;
+}
+
+enum np_err registry_insert(struct registry *r, struct entry *e)
+{
+	bool found;
+	size_t i = place_of(r, e->spec.id, &found);
+
+	NP_ASSERT(!found);
+	if (r->n == r->cap) {
+		size_t cap = r->cap == 0 ? 16 : 2 * r->cap;
+		struct entry **bigger = np_realloc((void *)r->entries, cap * sizeof(*bigger));
+
+		if (bigger == NULL)
+			return NP_ENOMEM;
+		r->entries = bigger;
+		r->cap = cap;
+	}
+	memmove((void *)(r->entries + i + 1), (void *)(r->entries + i),
+		(r->n - i) * sizeof(*r->entries));
+	r->entries[i] = e;
+	r->n++;
+	return NP_OK;
+}
+
+static void entry_free(struct entry *e)
+{
+	entry_timer_clear(e);
+	ctl_spec_release(&e->spec);
+	if (e->last != NULL)
+		ctl_spec_release(e->last);
+	np_free(e->last);
+	np_free(e->error);
+	np_free(e->nack_text);
+	np_free(e->past);
+	np_free(e->zero);
+	np_free(e);
+}
+
+void entry_forget(struct entry *e)
+{
+	struct registry *r = e->registry;
+	struct run *run, *next;
+	bool found;
+	size_t i;
+
+	e->state = CTL_STOPPED;
+	e->removed = true;
+	entry_changed(e);
+	i = place_of(r, e->spec.id, &found);
+	NP_ASSERT(found);
+	r->n--;
+	memmove((void *)(r->entries + i), (void *)(r->entries + i + 1),
+		(r->n - i) * sizeof(*r->entries));
+	DL_FOREACH_SAFE (e->old, run, next) {
+		DL_DELETE(e->old, run);
+		run->entry = NULL;
+		DL_APPEND(r->orphans, run);
+	}
+	entry_free(e);
+}
+
+const char *registry_next(struct registry *r, const char *after)
+{
+	bool found;
+	size_t i = place_of(r, after, &found);
+
+	if (found)
+		i++;
+	return i < r->n ? r->entries[i]->spec.id : NULL;
+}
+
+const struct ctl_spec *registry_spec(struct registry *r, const char *id)
+{
+	const struct entry *e = registry_find(r, id);
+
+	return e != NULL ? &e->spec : NULL;
+}
+
+/* -- states -- */
+
+void entry_changed(struct entry *e)
+{
+	e->registry->on_change(e->registry->arg, e->spec.id);
+}
+
+void entry_set_state(struct entry *e, enum ctl_state state, const char *error)
+{
+	struct timespec now;
+
+	if (e->state == state && error == NULL && e->error == NULL)
+		return;
+	if (e->state != state) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		e->since_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	}
+	e->state = state;
+	if (error == NULL || e->error == NULL || strcmp(error, e->error) != 0) {
+		np_free(e->error);
+		e->error = error != NULL ? np_strdup(error) : NULL;
+	}
+	entry_changed(e);
+}
+
+/* -- life of the registry -- */
+
+struct registry *registry_new(struct event_base *base, void (*on_change)(void *arg, const char *id),
+			      void *arg)
 {
 	struct registry *r = np_calloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return NULL;
+	r->base = base;
 	r->on_change = on_change;
 	r->arg = arg;
-	return r;
-}
-
-static void entry_on_state(struct instance *inst, void *arg)
-{
-	struct entry *e = arg;
-
-	atomic_store(&e->state, (int)inst->state);
-	e->registry->on_change(e->registry->arg);
-}
-
-static void on_order(struct worker *w, struct mail *m)
-{
-	struct order_mail *o = (struct order_mail *)m;
-
-	(void)w;
-	switch (o->order) {
-	case ORDER_START:
-		instance_start(o->inst);
-		break;
-	case ORDER_DRAIN:
-		instance_drain(o->inst, o->ms);
-		break;
-	case ORDER_STOP:
-		instance_stop(o->inst);
-		break;
-	case ORDER_RELOAD:
-		instance_reload(o->inst);
-		break;
+	r->line_end = &r->line;
+	if (base != NULL && worker_attach(base, &r->main) != NP_OK) {
+		np_free(r);
+		return NULL;
 	}
-	np_free(o);
-}
-
-static enum np_err order_post(struct instance *inst, enum order order, int64_t ms)
-{
-	struct order_mail *o = np_calloc(1, sizeof(*o));
-
-	if (o == NULL)
-		return NP_ENOMEM;
-	o->mail.deliver = on_order;
-	o->inst = inst;
-	o->order = order;
-	o->ms = ms;
-	worker_post(inst->home, &o->mail);
-	return NP_OK;
+	return r;
 }
 
 enum np_err registry_add(struct registry *r, const char *id, struct np_config *cfg,
 			 struct np_diag *diag)
 {
-	struct entry *e = NULL;
+	struct entry *e;
+	struct run *run;
 	enum np_err err;
 
-	HASH_FIND_STR(r->entries, id, e);
-	if (e != NULL)
+	NP_ASSERT(r->base == NULL);
+	if (registry_find(r, id) != NULL)
 		return np_diag_set(diag, NP_EEXIST, "id", "instance %s exists already", id);
-	if (HASH_COUNT(r->entries) >= REGISTRY_MAX)
+	if (r->n >= REGISTRY_MAX)
 		return np_diag_set(diag, NP_ELIMIT, "id", "%d instances run already", REGISTRY_MAX);
 	e = np_calloc(1, sizeof(*e));
 	if (e == NULL)
 		return NP_ENOMEM;
-	snprintf(e->id, sizeof(e->id), "%s", id);
+	snprintf(e->spec.id, sizeof(e->spec.id), "%s", id);
 	e->registry = r;
-	err = instance_new(id, cfg, worker_at(r->next_home++ % workers_count()), &e->inst, diag);
+	err = run_make_here(r, e, cfg, &run, diag);
+	if (err == NP_OK) {
+		e->cur = run;
+		err = registry_insert(r, e);
+	}
 	if (err != NP_OK) {
-		np_free(e);
+		if (e->cur != NULL) {
+			instance_discard(e->cur->inst);
+			run_release(e->cur);
+		}
+		entry_free(e);
 		return err;
 	}
-	e->inst->on_state = entry_on_state;
-	e->inst->on_state_arg = e;
-	HASH_ADD_STR(r->entries, id, e);
-	if (e->hh.tbl == NULL) {
-		instance_discard(e->inst);
-		np_free(e);
-		return NP_ENOMEM;
-	}
-	return order_post(e->inst, ORDER_START, 0);
+	run->phase = RUN_STARTED;
+	run_order(run, ORDER_START, 0, NP_REASON_DONE);
+	return NP_OK;
 }
 
-static void order_all(struct registry *r, enum order order, int64_t ms)
+static void end_runs(struct entry *e, int64_t ms)
 {
-	struct entry *e, *next;
+	struct run *run;
 
-	HASH_ITER (hh, r->entries, e, next)
-		if (order_post(e->inst, order, ms) != NP_OK)
-			np_log(NP_LOG_ERROR, e->id, "out of memory");
+	if (e->cur != NULL)
+		run_end(e->cur, ms, NP_REASON_SHUTDOWN);
+	DL_FOREACH (e->old, run)
+		if (run->phase == RUN_STARTED || (ms == 0 && run->phase == RUN_ENDING))
+			run_end(run, ms, NP_REASON_SHUTDOWN);
+}
+
+static void end_all(struct registry *r, int64_t ms)
+{
+	struct run *run;
+
+	r->closing = true;
+	for (size_t i = 0; i < r->n; i++) {
+		end_runs(r->entries[i], ms);
+		if (r->base != NULL)
+			entry_step(r->entries[i]);
+	}
+	DL_FOREACH (r->orphans, run)
+		if (ms == 0 && run->phase == RUN_ENDING)
+			run_end(run, 0, NP_REASON_SHUTDOWN);
 }
 
 void registry_drain(struct registry *r, int64_t ms)
 {
-	order_all(r, ORDER_DRAIN, ms);
+	end_all(r, ms);
 }
 
 void registry_stop(struct registry *r)
 {
-	order_all(r, ORDER_STOP, 0);
+	end_all(r, 0);
 }
 
 void registry_reload(struct registry *r)
 {
-	order_all(r, ORDER_RELOAD, 0);
+	for (size_t i = 0; i < r->n; i++)
+		if (r->entries[i]->cur != NULL)
+			run_reload(r->entries[i]->cur);
 }
 
-void registry_counts(struct registry *r, struct registry_counts *out)
+/* Its instance is left alone if it did not come to an end: its workers are gone all the same. */
+static void run_free(struct run *run)
 {
-	struct entry *e, *next;
-
-	*out = (struct registry_counts){0};
-	HASH_ITER (hh, r->entries, e, next) {
-		int state = atomic_load(&e->state);
-
-		out->all++;
-		out->stopped += state == INSTANCE_STOPPED;
-		out->failed += state == INSTANCE_ERROR;
-	}
+	if (run == NULL)
+		return;
+	if (run->inst != NULL && run->inst->released)
+		instance_free(run->inst);
+	else if (run->inst != NULL && run->phase == RUN_MADE)
+		instance_discard(run->inst);
+	run_release(run);
 }
 
 void registry_free(struct registry *r)
 {
-	struct entry *e, *next;
+	struct run *run, *next;
 
 	if (r == NULL)
 		return;
-	HASH_ITER (hh, r->entries, e, next) {
-		HASH_DEL(r->entries, e);
-		instance_free(e->inst);
-		np_free(e);
+	r->freeing = true;
+	if (r->main != NULL)
+		worker_detach(r->main);
+	for (size_t i = 0; i < r->n; i++) {
+		struct entry *e = r->entries[i];
+
+		run_free(e->cur);
+		run_free(e->next);
+		DL_FOREACH_SAFE (e->old, run, next)
+			run_free(run);
+		entry_free(e);
 	}
+	DL_FOREACH_SAFE (r->orphans, run, next)
+		run_free(run);
+	np_free((void *)r->entries);
 	np_free(r);
 }

@@ -12,11 +12,11 @@
 #include "instance.h"
 #include "wire/ctl_msg.h"
 
-#define REGISTRY_MAX 10000
+#define REGISTRY_MAX	      10000
 #define REGISTRY_RETRY_MIN_MS 1000
 #define REGISTRY_RETRY_MAX_MS 10000
 /* stop, remove: sessions get this long; a change lets them finish for as long as they want. */
-#define REGISTRY_STOP_GRACE_MS 3000
+#define REGISTRY_STOP_GRACE_MS	  3000
 #define REGISTRY_RESTART_PAUSE_MS 250
 
 struct registry;
@@ -27,8 +27,8 @@ struct registry;
  * error, listen, starts, removal): with a base on main, within its loop; without one on any
  * worker, with id "". Look with registry_status or registry_counts.
  */
-struct registry *registry_new(struct event_base *base,
-			      void (*on_change)(void *arg, const char *id), void *arg);
+struct registry *registry_new(struct event_base *base, void (*on_change)(void *arg, const char *id),
+			      void *arg);
 
 /* registry_add - one URL's process: a new instance from @cfg (taken on success), started.
  * Errors: NP_EEXIST, NP_ELIMIT, those of instance_new. */

@@ -108,7 +108,7 @@ void shard_record(struct shard *sh, const struct session_record *r)
 	    memory_order_relaxed);
 	if (session_sink.fn != NULL)
 		session_sink.fn(session_sink.arg, inst->id, r);
-	if (!np_log_enabled(inst->cfg.log, NP_LOG_INFO))
+	if (!np_log_enabled(instance_cfg(inst)->log, NP_LOG_INFO))
 		return;
 	if (atomic_fetch_add_explicit(&inst->lines, 1, memory_order_relaxed) >=
 	    SESSION_LINES_PER_S) {

@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "channel.h"
+#include "key_cache.h"
+#include "listener.h"
 #include "newcomer.h"
 #include "runtime.h"
 #include "tls_files.h"
@@ -31,16 +33,17 @@ static struct counters *server_counters(struct instance *inst)
 
 /* -- authentication -- */
 
-enum np_err server_prepare(struct instance *inst)
+enum np_err server_prepare(struct instance *inst, const struct instance_auth *auth)
 {
-	const struct np_config *cfg = &inst->cfg;
+	const struct np_config *cfg = instance_cfg(inst);
 	enum np_key_kind kind =
 	    np_key_kind(cfg->key, cfg->key_len, cfg->key_given, cfg->tunnel.port);
-	enum np_err err = np_random(inst->salt, sizeof(inst->salt));
 
-	if (err != NP_OK)
-		return err;
-	return np_key_derive(kind, cfg->key, cfg->key_len, inst->salt, inst->k);
+	if (auth == NULL)
+		return key_cache_derive(kind, cfg->key, cfg->key_len, inst->salt, inst->k);
+	memcpy(inst->salt, auth->salt, sizeof(inst->salt));
+	memcpy(inst->k, auth->k, sizeof(inst->k));
+	return NP_OK;
 }
 
 void server_hello(struct newcomer *nc)
@@ -160,8 +163,8 @@ static bool send_welcome(struct control *c, const struct peer *p)
 
 	memcpy(m.welcome.session_id, p->session_id, NP_SESSION_ID_LEN);
 	m.welcome.flow = inst->flow;
-	m.welcome.max = inst->cfg.max;
-	m.welcome.tls = (uint32_t)inst->cfg.tls;
+	m.welcome.max = instance_cfg(inst)->max;
+	m.welcome.tls = (uint32_t)instance_cfg(inst)->tls;
 	tls_files_fingerprints(inst->tls_files, &m.welcome.fingerprints);
 	m.welcome.report_interval_ms = (uint32_t)runtime.env.report_interval_ms;
 	m.welcome.dial_rate = SERVER_DIAL_RATE;
@@ -201,7 +204,8 @@ static void admit(struct newcomer *nc)
 	p->control = c;
 	control_set_owner(c, &peer_ops, p);
 	INSTANCE_LOG(inst, INFO, "client connected peer=%s flow=%s tls=%d", p->name,
-		     inst->flow == NP_FLOW_REVERSE ? "reverse" : "forward", inst->cfg.tls);
+		     inst->flow == NP_FLOW_REVERSE ? "reverse" : "forward",
+		     instance_cfg(inst)->tls);
 	control_authenticated(c);
 	pool_kick(inst);
 }
@@ -315,7 +319,7 @@ static const char *preamble_check(struct newcomer *nc, const struct np_preamble 
 	np_replay_mark(p->replay, pre->conn_id);
 	busy = atomic_load_explicit(&p->busy, memory_order_relaxed);
 	if (pre->kind == NP_CHANNEL_STREAM &&
-	    p->nchannels >= p->inst->cfg.max + busy + CHANNELS_EXTRA)
+	    p->nchannels >= instance_cfg(p->inst)->max + busy + CHANNELS_EXTRA)
 		return "too many channels";
 	if (pre->kind == NP_CHANNEL_DATAGRAM && p->ndatagram >= PEER_DATAGRAM_CHANNELS)
 		return "too many datagram channels";
@@ -424,6 +428,22 @@ void server_announce_certificate(struct instance *inst)
 			control_send(p->control, &m);
 }
 
+void server_tell_max(struct server *sv)
+{
+	struct np_msg m = {.kind = NP_MSG_UPDATE, .update = {.has_max = true}};
+	struct peer *p;
+
+	m.update.max = instance_cfg(sv->inst)->max;
+	DL_FOREACH (sv->inst->pool.peers, p)
+		if (p->control != NULL)
+			control_send(p->control, &m);
+}
+
+int server_listener_fd(const struct server *sv, int i)
+{
+	return sv->listeners[i] != NULL ? listener_fd(sv->listeners[i]) : -1;
+}
+
 void server_drain(struct server *sv, int64_t ms)
 {
 	struct np_msg m = {.kind = NP_MSG_DRAIN, .drain = {(uint32_t)ms}};
@@ -438,21 +458,31 @@ void server_drain(struct server *sv, int64_t ms)
 /* Nobody comes in any more. */
 static void close_door(struct server *sv)
 {
+	server_close(sv);
+	while (sv->newcomers != NULL)
+		newcomer_close(sv->newcomers, "the instance stops", true);
+}
+
+void server_close(struct server *sv)
+{
 	sv->draining = true;
 	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
 		listener_free(sv->listeners[i]);
 		sv->listeners[i] = NULL;
 	}
-	while (sv->newcomers != NULL)
-		newcomer_close(sv->newcomers, "the instance stops", true);
 }
 
 void server_bye(struct server *sv)
 {
+	close_door(sv);
+	server_leave(sv);
+}
+
+void server_leave(struct server *sv)
+{
 	struct np_msg m = {.kind = NP_MSG_BYE, .bye = {.reason = NP_REJECT_SHUTDOWN}};
 	struct peer *p, *next;
 
-	close_door(sv);
 	DL_FOREACH_SAFE (sv->inst->pool.peers, p, next) {
 		if (p->control != NULL) {
 			control_send(p->control, &m);

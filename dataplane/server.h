@@ -26,12 +26,18 @@ struct server;
 enum np_err server_new(struct instance *inst, const int *fds, unsigned n,
 		       struct server **out) NP_MUST_CHECK;
 void server_free(struct server *sv);
-/* server_prepare - K from the key and a fresh salt; blocks for a word key. Before instance_start.
+/* server_prepare - salt and K of the key, or those of @auth; blocks for a word key. Before instance_start.
  * Errors: NP_ECRYPTO. */
-enum np_err server_prepare(struct instance *inst) NP_MUST_CHECK;
+enum np_err server_prepare(struct instance *inst, const struct instance_auth *auth) NP_MUST_CHECK;
 void server_announce_certificate(struct instance *inst);
 /* server_drain - tells all peers; server_bye - says Bye to all and drops them. */
 void server_drain(struct server *sv, int64_t ms);
 void server_bye(struct server *sv);
+/* server_close - listens no more; server_leave - says Bye to all, their sessions run on. */
+void server_close(struct server *sv);
+void server_leave(struct server *sv);
+/* server_tell_max - max= changed: Update to all clients; who comes later hears it in Welcome. */
+void server_tell_max(struct server *sv);
+int server_listener_fd(const struct server *sv, int i); /* borrowed; -1 = none */
 
 #endif

@@ -352,7 +352,7 @@ void session_half_close(struct session *s)
 
 void session_tick(struct session *s, struct np_mono now)
 {
-	int64_t read_ms = s->shard->inst->cfg.read_ms;
+	int64_t read_ms = instance_cfg(s->shard->inst)->read_ms;
 
 	if (s->state == SESSION_OPENING && np_mono_before(s->status_deadline, now)) {
 		channel_post_outcome(s->channel, false);

@@ -47,7 +47,7 @@ static bool write_proxy_header(struct session *s, struct stream *to)
 {
 	const struct np_proxy_info info = {.src = s->visitor, .dst = s->listener};
 	uint8_t header[NP_PROXY_V2_MAX];
-	int proxy = s->shard->inst->cfg.proxy;
+	int proxy = instance_cfg(s->shard->inst)->proxy;
 	size_t n, done = 0;
 
 	if (proxy == 0)
@@ -90,12 +90,15 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 
 static void target_dial_options(const struct instance *inst, struct dial_options *o)
 {
+	struct settings *st = instance_settings(inst);
+
 	*o = (struct dial_options){
-	    .targets = inst->cfg.targets,
-	    .ntargets = inst->cfg.ntargets,
-	    .balance = (struct np_balance *)&inst->balance,
-	    .source = inst->cfg.dial_auto ? NULL : &inst->cfg.dial,
-	    .dns_ms = inst->cfg.dns_ms,
+	    .targets = st->cfg.targets,
+	    .ntargets = st->cfg.ntargets,
+	    .balance = &st->balance,
+	    .settings = st,
+	    .source = st->cfg.dial_auto ? NULL : &st->cfg.dial,
+	    .dns_ms = st->cfg.dns_ms,
 	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
 	};
 }
@@ -103,7 +106,7 @@ static void target_dial_options(const struct instance *inst, struct dial_options
 /* For the log, until it is known which one answers. */
 static void name_targets(struct session *s)
 {
-	const struct np_config *cfg = &s->shard->inst->cfg;
+	const struct np_config *cfg = instance_cfg(s->shard->inst);
 	char text[NP_HOST_MAX + 16];
 
 	np_hostport_format(&cfg->targets[0], text, sizeof(text));
@@ -136,12 +139,12 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 	struct instance *inst = sh->inst;
 	struct session *s;
 
-	if (inst->cfg.notcp) {
+	if (instance_cfg(inst)->notcp) {
 		egress_refuse(ch, NULL, NP_REASON_NOT_SERVED);
 		return;
 	}
 	if (sh->stopping || atomic_load_explicit(&inst->draining, memory_order_relaxed)) {
-		egress_refuse(ch, NULL, NP_REASON_SHUTDOWN);
+		egress_refuse(ch, NULL, (enum np_reason)atomic_load(&inst->end_reason));
 		return;
 	}
 	if (attempt == 1 && trace_seen(sh, info->trace)) {

@@ -139,15 +139,16 @@ static void on_emptied(struct worker *w, struct mail *m)
 static void on_stop(struct worker *w, struct mail *m)
 {
 	struct shard *sh = (struct shard *)((char *)m - offsetof(struct shard, mail));
+	enum np_reason reason = (enum np_reason)atomic_load(&sh->inst->end_reason);
 
 	(void)w;
 	sh->stopping = true;
 	while (sh->visitors != NULL)
-		visitor_refuse(sh->visitors, NP_REASON_SHUTDOWN);
+		visitor_refuse(sh->visitors, reason);
 	while (sh->makers != NULL)
 		maker_fail(sh->makers, "the instance stops");
 	while (sh->sessions != NULL)
-		session_abort(sh->sessions, NP_REASON_SHUTDOWN);
+		session_abort(sh->sessions, reason);
 	while (sh->channels != NULL)
 		channel_close(sh->channels, "the instance stops");
 	m->deliver = on_emptied;

@@ -115,12 +115,14 @@ static void on_dialed(void *arg, const struct dial_result *res)
 static void dial_one(struct single *s)
 {
 	struct instance *inst = s->inst;
+	struct settings *st = instance_settings(inst);
 	struct dial_options o = {
-	    .targets = inst->cfg.targets,
-	    .ntargets = inst->cfg.ntargets,
-	    .balance = &inst->balance,
-	    .source = inst->cfg.dial_auto ? NULL : &inst->cfg.dial,
-	    .dns_ms = inst->cfg.dns_ms,
+	    .targets = st->cfg.targets,
+	    .ntargets = st->cfg.ntargets,
+	    .balance = &st->balance,
+	    .settings = st,
+	    .source = st->cfg.dial_auto ? NULL : &st->cfg.dial,
+	    .dns_ms = st->cfg.dns_ms,
 	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
 	};
 	struct ready *r = np_calloc(1, sizeof(*r));
@@ -185,20 +187,57 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	single_fill(arg);
 }
 
-enum np_err single_new(struct instance *inst, struct single **out)
+static void limits_of(const struct np_config *cfg, struct np_pool_fill_limits *out)
 {
-	const struct np_config *cfg = &inst->cfg;
-	struct np_pool_fill_limits l = {
+	*out = (struct np_pool_fill_limits){
 	    .min = cfg->notcp ? 0 : cfg->min,
 	    .max = cfg->notcp ? 0 : cfg->min,
 	    .adaptive_min = !cfg->given[NP_PARAM_MIN],
 	    .single_use = true,
 	    .dial_rate = SINGLE_DIAL_RATE,
 	};
+}
+
+static void drop_all(struct single *s)
+{
+	struct ready *r, *next;
+
+	DL_FOREACH_SAFE (s->idle, r, next) {
+		idle_remove(r);
+		ready_free(r);
+	}
+	DL_FOREACH_SAFE (s->dialing, r, next) {
+		dial_cancel(r->dial);
+		DL_DELETE(s->dialing, r);
+		s->ndialing--;
+		ready_free(r);
+	}
+}
+
+void single_configure(struct single *s, bool drop)
+{
+	struct np_pool_fill_limits l;
+
+	limits_of(instance_cfg(s->inst), &l);
+	np_pool_fill_set_limits(&s->fill, &l);
+	if (drop || l.max == 0)
+		drop_all(s);
+	s->dial_after = (struct np_mono){0};
+	s->interval_ms = runtime.env.min_pool_interval_ms;
+	if (l.max > 0)
+		single_fill(s);
+	else
+		evtimer_del(s->timer);
+}
+
+enum np_err single_new(struct instance *inst, struct single **out)
+{
+	struct np_pool_fill_limits l;
 	struct single *s = np_calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return NP_ENOMEM;
+	limits_of(instance_cfg(inst), &l);
 	s->inst = inst;
 	s->interval_ms = runtime.env.min_pool_interval_ms;
 	s->timer = evtimer_new(inst->home->base, on_timer, s);
@@ -248,16 +287,9 @@ unsigned single_idle(const struct single *s)
 
 void single_free(struct single *s)
 {
-	struct ready *r, *next;
-
 	if (s == NULL)
 		return;
 	event_free(s->timer);
-	DL_FOREACH_SAFE (s->idle, r, next)
-		ready_free(r);
-	DL_FOREACH_SAFE (s->dialing, r, next) {
-		dial_cancel(r->dial);
-		ready_free(r);
-	}
+	drop_all(s);
 	np_free(s);
 }

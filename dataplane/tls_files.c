@@ -61,7 +61,7 @@ static enum np_err ctx_for(bool visitors, const struct tls_identity *id, SSL_CTX
 enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files **out,
 			  struct np_diag *diag)
 {
-	const struct np_config *cfg = &inst->cfg;
+	const struct np_config *cfg = instance_cfg(inst);
 	struct tls_files *t = np_calloc(1, sizeof(*t));
 	struct tls_identity id;
 	enum np_err err;
@@ -114,7 +114,7 @@ static void on_switch(evutil_socket_t fd, short what, void *arg)
 	t->ctx = t->next_ctx;
 	t->next_ctx = NULL;
 	memcpy(t->fingerprint, t->next_fingerprint, sizeof(t->fingerprint));
-	INSTANCE_LOG(t->inst, INFO, "certificate replaced crt=%s", t->inst->cfg.crt);
+	INSTANCE_LOG(t->inst, INFO, "certificate replaced crt=%s", instance_cfg(t->inst)->crt);
 }
 
 static void take_identity(struct tls_files *t, struct files_job *j)
@@ -194,8 +194,8 @@ void tls_files_check(struct tls_files *t, bool force)
 	j = np_calloc(1, sizeof(*j));
 	if (j == NULL)
 		return; /* looked at again later */
-	j->crt = np_strdup(t->inst->cfg.crt);
-	j->key = np_strdup(t->inst->cfg.keyfile);
+	j->crt = np_strdup(instance_cfg(t->inst)->crt);
+	j->key = np_strdup(instance_cfg(t->inst)->keyfile);
 	j->files = t;
 	j->seen = t->times;
 	j->force = force;
@@ -225,7 +225,7 @@ enum np_err tls_files_watch(struct tls_files *t, void (*on_new)(struct instance 
 		ms = TLS_FILES_CHECK_MS;
 	tv = tv_of_ms(ms);
 	t->on_new = on_new;
-	if (t->inst->cfg.tls != 2)
+	if (instance_cfg(t->inst)->tls != 2)
 		return NP_OK;
 	t->switch_timer = evtimer_new(t->inst->home->base, on_switch, t);
 	t->timer = event_new(t->inst->home->base, -1, EV_PERSIST, on_timer, t);

@@ -340,12 +340,22 @@ void udp_ingress_tick(struct udp_ingress *u, struct np_mono now)
 		udp_flow_end(u->list, NP_REASON_UDP_IDLE, true);
 }
 
+void udp_ingress_deafen(struct udp_ingress *u)
+{
+	event_del(u->event);
+}
+
+int udp_ingress_fd(const struct udp_ingress *u)
+{
+	return u->fd;
+}
+
 void udp_ingress_free(struct udp_ingress *u)
 {
 	if (u == NULL)
 		return;
 	while (u->list != NULL)
-		udp_flow_end(u->list, NP_REASON_SHUTDOWN, true);
+		udp_flow_end(u->list, (enum np_reason)atomic_load(&u->inst->end_reason), true);
 	event_free(u->event);
 	close(u->fd);
 	np_free(u);
@@ -405,7 +415,7 @@ static void egress_open(struct udp_flows *f, uint32_t id, const uint8_t *payload
 		channel_violation(f->channel, "bad DOPEN");
 		return;
 	}
-	if (inst->cfg.noudp || atomic_load_explicit(&inst->draining, memory_order_relaxed) ||
+	if (instance_cfg(inst)->noudp || atomic_load_explicit(&inst->draining, memory_order_relaxed) ||
 	    HASH_CNT(hh_id, f->by_id) >= UDP_FLOWS_PER_CHANNEL || !instance_slot_take(inst)) {
 		refuse_flow(f, payload);
 		return;

@@ -23,6 +23,9 @@ int udp_socket(const struct np_addr *addr, bool any);
 /* udp_ingress_new - takes @fd. Errors: NP_ENOMEM. */
 enum np_err udp_ingress_new(struct instance *inst, int fd, const struct np_addr *addr,
 			    struct udp_ingress **out) NP_MUST_CHECK;
+/* udp_ingress_deafen - another reads its datagrams from now on; its flows' answers still go out. */
+void udp_ingress_deafen(struct udp_ingress *u);
+int udp_ingress_fd(const struct udp_ingress *u); /* borrowed */
 void udp_ingress_free(struct udp_ingress *u);
 void udp_ingress_tick(struct udp_ingress *u, struct np_mono now);
 

@@ -117,6 +117,8 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	ch = tell && fl->flows != NULL ? fl->flows->channel : NULL;
 	flow_off_lists(fl);
 	resolve_cancel(&fl->resolving);
+	settings_release(fl->settings);
+	fl->settings = NULL;
 	if (fl->ev_added)
 		event_del(&fl->ev);
 	if (fl->fd != -1)
@@ -202,7 +204,7 @@ static void send_held(struct udp_flow *fl)
 
 static bool flow_connect(struct udp_flow *fl, const struct resolve_answer *a)
 {
-	const struct np_config *cfg = &fl->inst->cfg;
+	const struct np_config *cfg = &fl->settings->cfg;
 	const int size = UDP_SOCKET_BUFFER;
 
 	for (size_t i = 0; i < a->n && fl->fd == -1; i++) {
@@ -213,6 +215,8 @@ static bool flow_connect(struct udp_flow *fl, const struct resolve_answer *a)
 		if (fl->fd != -1)
 			np_addr_format(&to, fl->target);
 	}
+	settings_release(fl->settings);
+	fl->settings = NULL;
 	if (fl->fd == -1) {
 		udp_flow_end(fl, a->n == 0 ? NP_REASON_RESOLVE_FAILED : NP_REASON_DIAL_FAILED,
 			     true);
@@ -245,11 +249,13 @@ bool udp_flow_target(struct udp_flow *fl)
 	struct resolve_answer a;
 	enum np_err err;
 
-	np_balance_order(&inst->balance, np_mono_now(), order);
+	settings_release(fl->settings);
+	fl->settings = settings_hold(instance_settings(inst));
+	np_balance_order(&fl->settings->balance, np_mono_now(), order);
 	fl->target_index = order[0];
 	fl->resolving.on_answer = on_answer;
-	err = resolve(inst->home, inst->cfg.targets[order[0]].host, inst->cfg.dns_ms,
-		      &fl->resolving, &a);
+	err = resolve(inst->home, fl->settings->cfg.targets[order[0]].host,
+		      fl->settings->cfg.dns_ms, &fl->resolving, &a);
 	if (err == NP_OK)
 		return flow_connect(fl, &a);
 	if (err == NP_EAGAIN)

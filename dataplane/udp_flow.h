@@ -33,7 +33,8 @@ struct udp_flow {
 	bool ev_added, dead;
 	struct resolve_request resolving;
 	struct np_buf held; /* length-prefixed datagrams that wait for the target's address */
-	size_t target_index;
+	struct settings *settings; /* held while its target is resolved */
+	size_t target_index;	   /* of settings */
 	char target[NP_ADDR_TEXT_MAX];
 	uint64_t rx, tx;
 	struct np_mono start, last;

@@ -131,7 +131,7 @@ static void visitor_sniff(struct visitor *v)
 		}
 		kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
 	}
-	if (kind != NP_SNIFF_OTHER && (v->inst->cfg.block & (1U << kind)) != 0)
+	if (kind != NP_SNIFF_OTHER && (instance_cfg(v->inst)->block & (1U << kind)) != 0)
 		visitor_refuse(v, NP_REASON_BLOCKED);
 	else
 		visitor_route(v);
@@ -150,7 +150,7 @@ static void visitor_handshake(struct visitor *v)
 
 	switch (stream_handshake(&v->stream)) {
 	case STREAM_OK:
-		if (v->inst->cfg.block != 0)
+		if (instance_cfg(v->inst)->block != 0)
 			visitor_sniff_begin(v);
 		else
 			visitor_route(v);
@@ -195,10 +195,10 @@ static void visitor_begin(struct visitor *v)
 	struct shard *sh = v->shard;
 
 	if (sh->stopping) {
-		visitor_refuse(v, NP_REASON_SHUTDOWN);
+		visitor_refuse(v, (enum np_reason)atomic_load(&v->inst->end_reason));
 		return;
 	}
-	if (v->stream.ssl == NULL && v->inst->cfg.block == 0) {
+	if (v->stream.ssl == NULL && instance_cfg(v->inst)->block == 0) {
 		visitor_route(v);
 		return;
 	}

@@ -287,6 +287,49 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 	return NP_OK;
 }
 
+enum np_err worker_attach(struct event_base *base, struct worker **out)
+{
+	struct worker *w = np_calloc(1, sizeof(*w));
+	struct worker_private *p = np_calloc(1, sizeof(*p));
+	enum np_err err = NP_ENOMEM;
+
+	if (w == NULL || p == NULL)
+		goto fail;
+	p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (p->wake_fd == -1) {
+		err = NP_ESYS;
+		goto fail;
+	}
+	w->p = p;
+	w->index = WORKERS_MAX;
+	w->base = base;
+	p->last = &p->first;
+	p->wake_event = event_new(base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
+	if (p->wake_event == NULL || event_add(p->wake_event, NULL) != 0) {
+		if (p->wake_event != NULL)
+			event_free(p->wake_event);
+		close(p->wake_fd);
+		goto fail;
+	}
+	pthread_mutex_init(&p->lock, NULL);
+	*out = w;
+	return NP_OK;
+fail:
+	np_free(w);
+	np_free(p);
+	return err;
+}
+
+void worker_detach(struct worker *w)
+{
+	worker_take_mail(w);
+	event_free(w->p->wake_event);
+	close(w->p->wake_fd);
+	pthread_mutex_destroy(&w->p->lock);
+	np_free(w->p);
+	np_free(w);
+}
+
 enum np_err workers_start(unsigned n)
 {
 	enum np_err err = NP_OK;

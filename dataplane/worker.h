@@ -63,6 +63,14 @@ enum np_err workers_start(unsigned n) NP_MUST_CHECK;
 /* workers_stop - ends all loops and joins the threads; mail still waiting is delivered first.
  * Thread: main. */
 void workers_stop(void);
+/*
+ * worker_attach - a mailbox for a loop that is not a worker's (main): worker_post and
+ * offload_submit take it as receiver; it has no shards, no resolver and no scratch. worker_detach
+ * delivers what still waits and frees it: after workers_stop. Thread: the loop's. Errors:
+ * NP_ENOMEM, NP_ESYS.
+ */
+enum np_err worker_attach(struct event_base *base, struct worker **out) NP_MUST_CHECK;
+void worker_detach(struct worker *w);
 unsigned workers_count(void);
 struct worker *worker_at(unsigned index);
 /* worker_pick - the least loaded one, ties in turn. Thread: any. */

@@ -20,7 +20,7 @@ void np_balance_init(struct np_balance *b, enum np_balance_mode mode, size_t n, 
 	b->n = n;
 	b->fallback_ms = fallback_ms;
 	atomic_init(&b->next, 0);
-	for (i = 0; i < NP_TARGETS_MAX; i++) {
+	for (i = 0; i < n; i++) {
 		atomic_init(&b->target[i].down_until_us, 0);
 		atomic_init(&b->target[i].failures, 0);
 		atomic_init(&b->target[i].rtt_us, 0);

@@ -205,11 +205,18 @@ static bool is_same_place(const struct np_hostport *a, const struct np_hostport 
 
 static bool is_same_url(const struct np_config *a, const struct np_config *b)
 {
-	if (a->role != b->role || a->ntargets != b->ntargets ||
-	    !is_same_place(&a->tunnel, &b->tunnel) || !is_same_text(a->prefix, b->prefix))
+	if (a->role != b->role || !is_same_place(&a->tunnel, &b->tunnel) ||
+	    !is_same_text(a->prefix, b->prefix))
 		return false;
 	if (a->key_given != b->key_given || a->key_len != b->key_len ||
 	    memcmp(a->key, b->key, a->key_len) != 0)
+		return false;
+	return true;
+}
+
+bool np_config_same_targets(const struct np_config *a, const struct np_config *b)
+{
+	if (a->ntargets != b->ntargets)
 		return false;
 	for (size_t i = 0; i < a->ntargets; i++) {
 		if (!is_same_place(&a->targets[i], &b->targets[i]))
@@ -224,6 +231,8 @@ enum np_change np_config_diff(const struct np_config *a, const struct np_config 
 
 	if (!is_same_url(a, b))
 		return NP_CHANGE_RESTART;
+	if (!np_config_same_targets(a, b))
+		change = NP_CHANGE_LIVE;
 	for (unsigned p = 0; p < NP_PARAM_COUNT; p++) {
 		if (!np_param_is_of(&rows[p], a->role) || is_same_value((enum np_param)p, a, b))
 			continue;

@@ -92,9 +92,14 @@ void np_config_warnings(const struct np_config *c, void (*fn)(void *arg, const c
 			void *arg);
 
 enum np_change { NP_CHANGE_NONE = 0, NP_CHANGE_LIVE, NP_CHANGE_RESTART };
-/* np_config_diff - what it takes to go from @a to @b: nothing, taken over live, or a new listener.
+/*
+ * np_config_diff - what it takes to go from @a to @b: nothing, taken over live, or a new listener.
+ * Other targets are LIVE where they are dialled; an end that listens on its target address has to
+ * ask np_config_same_targets, too.
  */
 enum np_change np_config_diff(const struct np_config *a, const struct np_config *b);
+
+bool np_config_same_targets(const struct np_config *a, const struct np_config *b);
 
 const char *np_role_name(enum np_role role);
 const char *np_param_name(enum np_param p);

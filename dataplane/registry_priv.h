@@ -1,0 +1,162 @@
+/*
+ * registry_priv.h - inside of the registry: its entries, and the lives of their instances.
+ *
+ * An entry is what an instance should be; a run is one struct instance from its making to its
+ * freeing. An entry has at most one run that serves (cur), one that is about to take its place
+ * (next), and any number that finish (old). All of it belongs to main, but for what a run's home
+ * worker reads from the mail that is addressed to it.
+ */
+#ifndef NP_REGISTRY_PRIV_H
+#define NP_REGISTRY_PRIV_H
+
+#include "offload.h"
+#include "registry.h"
+
+/* Instances that are being made on helper threads at once; the others wait in line. */
+#define REGISTRY_MAKING_MAX 256
+/* An instance that served this long begins its next failure with the shortest pause. */
+#define REGISTRY_HEALTHY_MS 10000
+
+enum order {
+	ORDER_START = 0,
+	ORDER_DRAIN,
+	ORDER_STOP,
+	ORDER_RETIRE,
+	ORDER_LEND,
+	ORDER_FREE,
+	ORDER_COUNT,
+};
+
+/* Each is sent at most once in a run's life, so it needs no memory when it is sent. */
+struct order_mail {
+	struct mail mail;
+	struct run *run;
+	enum order order;
+	bool sent;
+	enum np_reason reason;
+	int64_t ms;
+};
+
+/* A state of the instance, on its way to main; each comes at most once. */
+struct news_mail {
+	struct mail mail;
+	struct run *run;
+	enum instance_state state;
+	enum instance_mode mode;
+	enum np_flow flow;
+};
+#define NEWS_COUNT (INSTANCE_ERROR + 1)
+
+enum run_phase {
+	RUN_MAKING = 0, /* on a helper thread, or in line for one */
+	RUN_MADE,	/* waits for the sockets of the one before it */
+	RUN_STARTED,
+	RUN_ENDING, /* told to end */
+	RUN_OVER,   /* STOPPED; being freed */
+};
+
+struct run {
+	struct registry *registry;
+	struct entry *entry;	 /* NULL: forgotten */
+	struct run *prev, *next; /* entry->old or registry->orphans */
+	struct run *line;	 /* registry->line: the next one to be made */
+	enum run_phase phase;
+	struct instance *inst;	   /* owned; NULL until it is made */
+	struct settings *settings; /* held: what it is told to be now */
+	uint64_t change;	   /* entry->change that it follows */
+	struct make_job *job;	   /* borrowed; while it is being made */
+	bool abandoned;		   /* not wanted any more, but it is still being made */
+	bool retired;
+	_Atomic int state; /* enum instance_state, written by the home worker */
+	enum instance_mode mode;
+	enum np_flow flow;
+	struct np_mono running_since;
+	struct handed *lent; /* owned; filled by ORDER_LEND at home */
+	struct mail lent_mail, gone_mail;
+	struct order_mail orders[ORDER_COUNT];
+	struct news_mail news[NEWS_COUNT];
+};
+
+struct entry {
+	struct registry *registry;
+	struct ctl_spec spec;  /* what it should be */
+	struct ctl_spec *last; /* owned; the one that serves while spec is being tried */
+	struct run *cur, *next, *old;
+	uint64_t change; /* counts accepted changes of the URL */
+	uint64_t renew;	 /* the last one that no running instance can take over */
+	enum ctl_state state;
+	int64_t since_ms;
+	uint32_t starts;
+	char *error; /* owned; NULL = none */
+	uint64_t nack_revision;
+	char *nack_text;     /* owned */
+	bool removing;	     /* to be forgotten when all its runs are over */
+	bool removed;	     /* that is said just now */
+	bool restarting;     /* stop first, then a pause, then start */
+	struct event *timer; /* retry or pause; NULL = none is pending */
+	int64_t retry_ms;
+	struct counter_sum *past; /* owned; of runs that are over; NULL = nothing */
+	struct counter_sum *zero; /* owned; reset: what is taken off */
+	uint64_t base[4];	  /* totals when starts changed */
+};
+
+struct registry {
+	struct event_base *base; /* borrowed; NULL: one URL */
+	struct worker *main;	 /* owned; main's mailbox, NULL without base */
+	void (*on_change)(void *arg, const char *id);
+	void *arg;
+	struct entry **entries; /* owned; in order of their ids' bytes */
+	size_t n, cap;
+	unsigned next_home, making;
+	struct run *line, **line_end; /* to be made */
+	struct run *orphans;	      /* list: of entries that are gone */
+	bool closing;		      /* nothing is started any more */
+	bool freeing;		      /* mail that still comes finds no workers */
+};
+
+/* registry.c. Thread: main, as all here. */
+struct entry *registry_find(struct registry *r, const char *id);
+/* registry_insert - Errors: NP_ENOMEM. */
+enum np_err registry_insert(struct registry *r, struct entry *e) NP_MUST_CHECK;
+/* entry_forget - out of the table, said once, freed; its runs go on as orphans. */
+void entry_forget(struct entry *e);
+void entry_set_state(struct entry *e, enum ctl_state state, const char *error);
+void entry_changed(struct entry *e);
+
+/* registry_life.c */
+/* entry_step - does the next thing that brings @e to what it should be. May free @e. */
+void entry_step(struct entry *e);
+/* entry_nack - @text is why @revision was refused. */
+void entry_nack(struct entry *e, uint64_t revision, const char *text);
+void entry_timer_clear(struct entry *e);
+bool entry_listens_on_target(const struct run *run);
+
+/* registry_run.c */
+/* run_new - from @cfg (taken on success). NULL without memory. run_begin - makes its instance; with a
+ * base run_on_made follows, at once or later. */
+struct run *run_new(struct registry *r, struct entry *e, struct np_config *cfg);
+void run_begin(struct run *run);
+/* run_make_here - both at once, on this thread, for a registry without base. Errors: NP_ENOMEM, those
+ * of instance_new. */
+enum np_err run_make_here(struct registry *r, struct entry *e, struct np_config *cfg,
+			  struct run **out, struct np_diag *diag) NP_MUST_CHECK;
+void run_order(struct run *run, enum order order, int64_t ms, enum np_reason reason);
+/* run_configure - @cfg (taken on success) differs LIVE. Errors: NP_ENOMEM. */
+enum np_err run_configure(struct run *run, struct np_config *cfg) NP_MUST_CHECK;
+/* run_end - it is to stop, its sessions get @ms. One that is being made is only marked. run_release -
+ * its memory; after it is gone. */
+void run_end(struct run *run, int64_t ms, enum np_reason reason);
+void run_release(struct run *run);
+void run_reload(struct run *run);
+/* What comes back, for registry_life.c. */
+void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);
+void run_on_lent(struct run *run);
+void run_on_news(struct run *run, const struct news_mail *n);
+
+/* registry_stats.c */
+/* sums_bury - @run's counters join those of its entry. */
+void sums_bury(struct run *run);
+void sums_restart(struct entry *e); /* starts changed */
+void sums_reset(struct entry *e);
+
+#endif
