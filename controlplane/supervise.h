@@ -34,7 +34,12 @@ struct supervise_callbacks {
 enum np_err supervise_new(struct event_base *base, const char *run_dir, bool external,
 			  const struct supervise_callbacks *cb, void *arg, struct supervise **out,
 			  struct np_diag *diag) NP_MUST_CHECK;
+/* supervise_new_program - with the path of a program; NULL = external. Errors: NP_ENOMEM. */
+enum np_err supervise_new_program(struct event_base *base, const char *run_dir, const char *program,
+				  const struct supervise_callbacks *cb, void *arg,
+				  struct supervise **out) NP_MUST_CHECK;
 void supervise_start(struct supervise *s);
+bool supervise_is_external(const struct supervise *s);
 /* supervise_stop - no more restarts; SIGTERM, SIGKILL after @grace_ms; @done when it is gone (at
  * once when external). */
 void supervise_stop(struct supervise *s, int grace_ms, void (*done)(void *arg), void *arg);
