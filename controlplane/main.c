@@ -146,6 +146,7 @@ static enum np_err prepare(struct app *app)
 	if (app->root == NULL || app->base == NULL)
 		return NP_ENOMEM;
 	snprintf(app->root, len, "%s/v1", app->cfg.prefix);
+	snprintf(app->name, sizeof(app->name), "%s", app->cfg.tunnel.host);
 	app->metrics_key = getenv("NP_METRICS_KEY");
 	if (app->metrics_key != NULL && app->metrics_key[0] == '\0')
 		app->metrics_key = NULL;

@@ -197,8 +197,9 @@ static void apply_master(struct change *c)
 	change_end(c, 200, NULL, NULL);
 }
 
-static void on_stored(void *arg, enum np_err err, const struct np_diag *diag)
+static void on_stored(void *arg, enum np_err err, const struct np_diag *why)
 {
+	const struct np_diag none = {.text = ""}, *diag = why == NULL ? &none : why;
 	struct change *c = arg;
 	struct model *m = c->m;
 	struct model_instance *inst;

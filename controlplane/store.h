@@ -57,12 +57,6 @@ enum np_err store_open(struct event_base *base, const char *url, const char *sta
 enum np_err store_load(struct store *s, store_row_fn fn, void *arg,
 		       struct np_diag *diag) NP_MUST_CHECK;
 /*
- * store_peek - every row, read only, also while another process has the store open. Nothing is
- * made, migrated or mended. Blocks. Errors: NP_ENOTFOUND (no store yet), NP_ESYS, with @diag.
- */
-enum np_err store_peek(const char *url, const char *state_dir, store_row_fn fn, void *arg,
-		       struct np_diag *diag) NP_MUST_CHECK;
-/*
  * store_peek - the rows once, without a store: nothing is made, changed or repaired, and a master
  * may be at work on the same database. Errors: NP_ENOTFOUND (no database), as store_open.
  * Thread: any. Blocks.
