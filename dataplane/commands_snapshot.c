@@ -164,6 +164,16 @@ static void commit_one(struct commands *c, const struct ctl_spec *spec, struct c
 	bool is_new = now == NULL, same = now != NULL && spec_equal(now, spec);
 	enum ctl_code code = registry_apply(c->registry, spec, false, &diag);
 
+	if (code == CTL_STALE) {
+		/* Scripts or another store counted further here; a snapshot is the truth all the
+		 * same: the content without its number, then the number. */
+		struct ctl_spec plain = *spec;
+
+		plain.revision = 0;
+		code = registry_apply(c->registry, &plain, false, &diag);
+		if (code == CTL_OK || code == CTL_ACCEPTED)
+			code = registry_apply(c->registry, spec, false, &diag);
+	}
 	if (code != CTL_OK && code != CTL_ACCEPTED) {
 		note_refusal(out, spec, code, diag.text);
 		c->ops->changed(c->arg, spec->id);

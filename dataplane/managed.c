@@ -168,25 +168,6 @@ static void set_drain(struct managed *m, enum commands_drain drain)
 	events_lease_now(m->events);
 }
 
-/* Instances that a drain stopped although they should run are started anew. */
-static void undrain(struct managed *m)
-{
-	char after[CTL_ID_MAX + 1] = "";
-	const char *id;
-
-	while ((id = registry_next(m->registry, after)) != NULL) {
-		const struct ctl_spec *spec;
-		struct np_diag diag;
-
-		snprintf(after, sizeof(after), "%s", id);
-		spec = registry_spec(m->registry, after);
-		if (spec == NULL || spec->desired != CTL_DESIRED_RUNNING)
-			continue;
-		if (registry_action(m->registry, after, CTL_START, &diag) == CTL_NOT_FOUND)
-			continue;
-	}
-}
-
 static void op_drain(void *arg, uint32_t grace_ms, bool cancel)
 {
 	struct managed *m = arg;
@@ -198,8 +179,8 @@ static void op_drain(void *arg, uint32_t grace_ms, bool cancel)
 			return;
 		np_log(NP_LOG_INFO, NULL, "drain cancelled");
 		tick_every(m, TICK_MS);
+		registry_resume(m->registry);
 		set_drain(m, COMMANDS_SERVING);
-		undrain(m);
 		return;
 	}
 	np_log(NP_LOG_INFO, NULL, "draining for at most %u ms", grace_ms);

@@ -235,6 +235,13 @@ void registry_stop(struct registry *r)
 	end_all(r, 0);
 }
 
+void registry_resume(struct registry *r)
+{
+	r->closing = false;
+	for (size_t i = r->n; i-- > 0;) /* a removed one leaves the table here */
+		entry_step(r->entries[i]);
+}
+
 void registry_reload(struct registry *r)
 {
 	for (size_t i = 0; i < r->n; i++)

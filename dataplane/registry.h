@@ -68,6 +68,8 @@ bool registry_sum(struct registry *r, const char *id, struct counter_sum *out);
 /* For all instances; each is told on its home worker. */
 void registry_drain(struct registry *r, int64_t ms);
 void registry_stop(struct registry *r);
+/* registry_resume - after registry_drain: what should run is started again. */
+void registry_resume(struct registry *r);
 void registry_reload(struct registry *r);
 
 struct registry_counts {
