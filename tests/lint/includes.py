@@ -8,20 +8,20 @@ import os
 import re
 import sys
 
-FOLDERS = ("common", "controlplane", "dataplane", "nodepass", "tests")
+FOLDERS = ("common", "controlplane", "ctl", "dataplane", "nodepass", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 # (what is included, files that may, the rule in words); tests/ may include what it tests.
 PLACES = [
-    (r"event2/|event\.h$", r"dataplane/|controlplane/", "libevent is never used in common/ nor by nodepass"),
+    (r"event2/|event\.h$", r"dataplane/|controlplane/", "libevent is never used in common/ nor by nodepass and ctl"),
     (r".*\.pb-c\.h$|protobuf-c/", r"common/wire/", "generated protobuf code is used only in common/wire"),
     (r"nng/", r"dataplane/(command|event)\w*\.|controlplane/link\w*\.",
      "nng is used only at the edges: commands and events of the dataplane, link of the controlplane"),
-    (r"cjson/", r"common/wire/\w*json\w*\.|controlplane/\w*json\w*\.", "cJSON is used only in the JSON files"),
+    (r"cjson/", r"common/wire/\w*json\w*\.|controlplane/\w*json\w*\.|ctl/json\.c", "cJSON is used only in the JSON files"),
     (r"openssl/", r"common/core/(proof|digest)\.c|dataplane/(tls|stream)\w*\.|controlplane/http_tls\w*\.",
      "OpenSSL is used only in the digest and TLS files"),
     (r"sqlite3\.h$", r"controlplane/store_sqlite\.c", "SQLite is used only in its store engine"),
-    (r"curl/", r"controlplane/store_etcd\.c", "curl is used only in its store engine"),
+    (r"curl/", r"controlplane/store_etcd\.c|ctl/api\.c", "curl is used only in its store engine and in ctl's api.c"),
 ]
 
 # Folder -> folders of the project it may include from, itself apart.
@@ -31,6 +31,7 @@ LAYERS = {
     "common/core": ("common/base", "common/tbl"),
     "common/wire": ("common/core", "common/base", "common/tbl"),
     "nodepass": ("common/core", "common/base", "common/tbl"),
+    "ctl": ("common/core", "common/base", "common/tbl"),
     "dataplane": ("common/wire", "common/core", "common/base", "common/tbl"),
     "controlplane": ("common/wire", "common/core", "common/base", "common/tbl"),
 }
@@ -124,6 +125,12 @@ EXAMPLES = [
     ("nodepass/main.c", '#include <openssl/ssl.h>', "OpenSSL"),
     ("controlplane/model.c", '#include <sqlite3.h>', "SQLite"),
     ("controlplane/model.c", '#include <curl/curl.h>', "curl"),
+    ("ctl/main.c", '#include <curl/curl.h>', "curl"),
+    ("ctl/api.c", '#include <curl/curl.h>', None),
+    ("ctl/pick.c", '#include <cjson/cJSON.h>', "cJSON"),
+    ("ctl/json.c", '#include <cjson/cJSON.h>', None),
+    ("ctl/x.c", '#include <event2/event.h>', "libevent"),
+    ("ctl/x.c", '#include "../controlplane/model.h"', "ctl may not include from controlplane"),
     ("common/base/x.c", '#include "core/addr.h"', "common/base may not include from common/core"),
     ("common/core/y.c", '#include "wire/tunnel_msg.h"', "common/core may not"),
     ("common/core/y.c", '#include "../../dataplane/worker.h"', "may not include from dataplane"),
