@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define CTL_VERSION	   1
-#define CTL_ID_MAX	   64	  /* of an instance: [a-z0-9-] */
+#define CTL_ID_MAX	   64 /* of an instance: [a-z0-9-] */
 #define CTL_REQUEST_ID_MAX 64
 #define CTL_TEXT_MAX	   512
 #define CTL_URL_MAX	   4096
@@ -298,11 +298,11 @@ struct ctl_event {
 	uint64_t seq;
 	int64_t time_ms;
 	char node_id[65];
-	uint64_t dropped; /* logs, sessions, overflow */
+	uint64_t dropped;     /* logs, sessions, overflow */
 	uint32_t interval_ms; /* stats, metrics */
 	bool full;	      /* stats */
 	struct ctl_lease lease;
-	size_t n; /* of the array of the kind; owned unless `borrowed` */
+	size_t n;      /* of the array of the kind; owned unless `borrowed` */
 	bool borrowed; /* release leaves the arrays alone */
 	struct ctl_status *changes;
 	struct ctl_stats *stats;
