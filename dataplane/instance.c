@@ -187,7 +187,7 @@ enum np_err instance_new(const char *id, struct np_config *cfg, const struct ins
 	np_bucket_init(&inst->rate[RATE_RX], cfg->rate * BYTES_S_PER_MBIT);
 	np_bucket_init(&inst->rate[RATE_TX], cfg->rate * BYTES_S_PER_MBIT);
 	atomic_init(&inst->log_level, (int)cfg->log);
-	err = settings_new(cfg, &settings);
+	err = settings_new(cfg, runtime.env.fallback_interval_ms, &settings);
 	if (err != NP_OK) {
 		inst->released = true;
 		instance_free(inst);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "runtime.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -158,7 +159,9 @@ static void on_settings(struct worker *w, struct mail *m)
 enum np_err run_configure(struct run *run, struct np_config *cfg)
 {
 	struct settings_mail *m = np_calloc(1, sizeof(*m));
-	enum np_err err = m == NULL ? NP_ENOMEM : settings_new(cfg, &m->settings);
+	enum np_err err = m == NULL
+			      ? NP_ENOMEM
+			      : settings_new(cfg, runtime.env.fallback_interval_ms, &m->settings);
 
 	if (err != NP_OK) {
 		np_free(m);

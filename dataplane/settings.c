@@ -4,12 +4,11 @@
 #include "settings.h"
 
 #include "base/alloc.h"
-#include "runtime.h"
 
 #include <stddef.h>
 #include <string.h>
 
-enum np_err settings_new(struct np_config *cfg, struct settings **out)
+enum np_err settings_new(struct np_config *cfg, int64_t fallback_ms, struct settings **out)
 {
 	size_t n = cfg->ntargets;
 	struct settings *s =
@@ -20,8 +19,7 @@ enum np_err settings_new(struct np_config *cfg, struct settings **out)
 	atomic_init(&s->refs, 1);
 	s->cfg = *cfg;
 	memset(cfg, 0, sizeof(*cfg));
-	np_balance_init(&s->balance, (enum np_balance_mode)s->cfg.lbs, n,
-			runtime.env.fallback_interval_ms);
+	np_balance_init(&s->balance, (enum np_balance_mode)s->cfg.lbs, n, fallback_ms);
 	*out = s;
 	return NP_OK;
 }

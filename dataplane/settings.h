@@ -17,8 +17,10 @@ struct settings {
 	struct np_balance balance; /* last: only cfg.ntargets targets have memory */
 };
 
-/* settings_new - takes @cfg on success; one reference. Errors: NP_ENOMEM. Thread: any. */
-enum np_err settings_new(struct np_config *cfg, struct settings **out) NP_MUST_CHECK;
+/* settings_new - takes @cfg on success; one reference. @fallback_ms: of np_balance_init. Errors:
+ * NP_ENOMEM. Thread: any. */
+enum np_err settings_new(struct np_config *cfg, int64_t fallback_ms,
+			 struct settings **out) NP_MUST_CHECK;
 struct settings *settings_hold(struct settings *s);
 void settings_release(struct settings *s); /* NULL is fine; wipes the key with the last one */
 

@@ -1,0 +1,762 @@
+/*
+ * test_registry.c - the registry with real workers and loopback sockets: what is applied runs, what
+ * is told twice is done once, changes cut no session, and nothing is left behind.
+ */
+#include "registry.h"
+
+#include "base/alloc.h"
+#include "offload.h"
+#include "runtime.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WAIT_MS	  20000
+#define MANY	  1000
+#define MANY_WORD 300
+
+struct runtime runtime;
+
+/* -- targets: greet with one letter, then echo -- */
+
+#define TARGET_FDS 64
+
+struct target {
+	pthread_t thread;
+	int fd, quit[2];
+	uint16_t port;
+	char letter;
+};
+
+static void *target_main(void *arg)
+{
+	struct target *t = arg;
+	struct pollfd fds[TARGET_FDS] = {{.fd = t->quit[0], .events = POLLIN},
+					 {.fd = t->fd, .events = POLLIN}};
+	nfds_t n = 2;
+	char buf[4096];
+
+	for (;;) {
+		if (poll(fds, n, -1) == -1)
+			continue;
+		if (fds[0].revents != 0)
+			break;
+		for (nfds_t i = 2; i < n; i++) {
+			ssize_t got;
+
+			if (fds[i].revents == 0)
+				continue;
+			got = read(fds[i].fd, buf, sizeof(buf));
+			if (got > 0 && write(fds[i].fd, buf, (size_t)got) == got)
+				continue;
+			close(fds[i].fd);
+			fds[i--] = fds[--n];
+		}
+		if ((fds[1].revents & POLLIN) != 0 && n < TARGET_FDS) {
+			int c = accept(t->fd, NULL, NULL);
+
+			if (c != -1 && write(c, &t->letter, 1) == 1)
+				fds[n++] = (struct pollfd){.fd = c, .events = POLLIN};
+		}
+	}
+	while (n > 2)
+		close(fds[--n].fd);
+	return NULL;
+}
+
+static int listen_any(uint16_t *port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+static void target_start(struct target *t, char letter)
+{
+	t->letter = letter;
+	t->fd = listen_any(&t->port);
+	assert_int_equal(pipe(t->quit), 0);
+	assert_int_equal(pthread_create(&t->thread, NULL, target_main, t), 0);
+}
+
+static void target_stop(struct target *t)
+{
+	assert_int_equal(write(t->quit[1], "", 1), 1);
+	pthread_join(t->thread, NULL);
+	close(t->quit[0]);
+	close(t->quit[1]);
+	close(t->fd);
+}
+
+static uint16_t free_port(void)
+{
+	uint16_t port;
+
+	close(listen_any(&port));
+	return port;
+}
+
+/* -- visitors -- */
+
+static int visitor_open(uint16_t port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons(port),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct timeval tv = {.tv_sec = 20};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_not_equal(fd, -1);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The letter of the target that a new visitor reaches; 0 = none. */
+static char greeting(int fd)
+{
+	char c = 0;
+
+	return recv(fd, &c, 1, 0) == 1 ? c : 0;
+}
+
+static bool echoes(int fd, const char *text)
+{
+	char back[64];
+	size_t n = strlen(text), have = 0;
+
+	if (send(fd, text, n, MSG_NOSIGNAL) != (ssize_t)n)
+		return false;
+	while (have < n) {
+		ssize_t got = recv(fd, back + have, n - have, 0);
+
+		if (got <= 0)
+			return false;
+		have += (size_t)got;
+	}
+	return memcmp(text, back, n) == 0;
+}
+
+/* -- fixture -- */
+
+struct fixture {
+	struct event_base *base;
+	struct registry *r;
+	struct target a, b;
+	unsigned changes, removed;
+	char removed_id[INSTANCE_ID_MAX + 1];
+};
+
+static void on_change(void *arg, const char *id)
+{
+	struct fixture *f = arg;
+	struct ctl_status st;
+
+	f->changes++;
+	if (f->r == NULL || !registry_status(f->r, id, &st) || !st.removed)
+		return;
+	f->removed++;
+	snprintf(f->removed_id, sizeof(f->removed_id), "%s", id);
+}
+
+static const char *no_variable(void *arg, const char *name)
+{
+	(void)arg;
+	(void)name;
+	return NULL;
+}
+
+static void no_warning(void *arg, const char *text)
+{
+	(void)arg;
+	(void)text;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	np_env_load(&runtime.env, no_variable, no_warning, NULL);
+	offload_restart();
+	assert_int_equal(workers_start(2), NP_OK);
+	f->base = event_base_new();
+	f->r = registry_new(f->base, on_change, f);
+	assert_non_null(f->r);
+	target_start(&f->a, 'A');
+	target_start(&f->b, 'B');
+	*state = f;
+	return 0;
+}
+
+static void pass(struct fixture *f)
+{
+	const struct timeval tv = {.tv_usec = 2000};
+
+	event_base_loopexit(f->base, &tv);
+	event_base_dispatch(f->base);
+}
+
+static bool all_gone(struct fixture *f)
+{
+	struct registry_counts c;
+
+	registry_counts(f->r, &c);
+	return c.stopped == c.all && c.ending == 0;
+}
+
+#define UNTIL(f, condition)                                                   \
+	do {                                                                  \
+		struct np_mono end_ = np_mono_add_ms(np_mono_now(), WAIT_MS); \
+		while (!(condition) && np_mono_before(np_mono_now(), end_))   \
+			pass(f);                                              \
+		assert_true(condition);                                       \
+	} while (0)
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	registry_stop(f->r);
+	UNTIL(f, all_gone(f));
+	for (int i = 0; i < 5; i++)
+		pass(f);
+	offload_stop();
+	workers_stop();
+	registry_free(f->r);
+	event_base_free(f->base);
+	target_stop(&f->a);
+	target_stop(&f->b);
+	free(f);
+	return 0;
+}
+
+static enum ctl_code apply(struct fixture *f, const char *id, uint64_t revision,
+			   enum ctl_desired desired, const char *fmt, ...) NP_PRINTF(5, 6);
+static enum ctl_code apply(struct fixture *f, const char *id, uint64_t revision,
+			   enum ctl_desired desired, const char *fmt, ...)
+{
+	struct ctl_spec spec = {.revision = revision, .desired = desired};
+	struct np_diag diag = {.text = ""};
+	char url[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(url, sizeof(url), fmt, ap);
+	va_end(ap);
+	snprintf(spec.id, sizeof(spec.id), "%s", id);
+	spec.url = url;
+	return registry_apply(f->r, &spec, false, &diag);
+}
+
+static struct ctl_status status(struct fixture *f, const char *id)
+{
+	struct ctl_status st = {.id = ""};
+
+	(void)registry_status(f->r, id, &st);
+	return st;
+}
+
+static unsigned ending(struct fixture *f)
+{
+	struct registry_counts c;
+
+	registry_counts(f->r, &c);
+	return c.ending;
+}
+
+static unsigned running(struct fixture *f)
+{
+	struct registry_counts c;
+
+	registry_counts(f->r, &c);
+	return c.running;
+}
+
+#define SINGLE "client://127.0.0.1:%u/127.0.0.1:%u?mode=1&noudp=1&min=0&log=error"
+
+static void start_one(struct fixture *f, uint16_t port)
+{
+	assert_int_equal(apply(f, "a", 1, CTL_DESIRED_RUNNING, SINGLE, port, f->a.port),
+			 CTL_ACCEPTED);
+	UNTIL(f, status(f, "a").state == CTL_RUNNING);
+}
+
+/* -- apply -- */
+
+static void registry_apply__new__runs(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct ctl_status st;
+	char listen[64];
+	int fd;
+
+	start_one(f, port);
+	fd = visitor_open(port);
+	assert_int_equal(greeting(fd), 'A');
+	assert_true(echoes(fd, "hello"));
+	st = status(f, "a");
+	snprintf(listen, sizeof(listen), "127.0.0.1:%u", port);
+	assert_string_equal(st.listen, listen);
+	assert_int_equal(st.mode, 1);
+	assert_int_equal(st.starts, 1);
+	assert_string_equal(st.error, "");
+	assert_true(st.since_ms > 0);
+	close(fd);
+}
+
+static void registry_apply__same_twice__done_once(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+
+	start_one(f, port);
+	assert_int_equal(apply(f, "a", 1, CTL_DESIRED_RUNNING, SINGLE, port, f->a.port), CTL_OK);
+	assert_int_equal(apply(f, "a", 2, CTL_DESIRED_RUNNING, SINGLE, port, f->a.port), CTL_OK);
+	assert_int_equal(status(f, "a").revision, 2);
+	assert_int_equal(status(f, "a").starts, 1);
+	assert_int_equal(apply(f, "a", 2, CTL_DESIRED_RUNNING, SINGLE, port, f->b.port), CTL_STALE);
+}
+
+static void registry_apply__bad_url__last_one_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct ctl_status st;
+	int fd;
+
+	start_one(f, port);
+	assert_int_equal(
+	    apply(f, "a", 2, CTL_DESIRED_RUNNING, SINGLE "&rate=fast", port, f->a.port),
+	    CTL_INVALID);
+	st = status(f, "a");
+	assert_int_equal(st.state, CTL_RUNNING);
+	assert_int_equal(st.revision, 1);
+	assert_int_equal(st.nack_revision, 2);
+	assert_non_null(strstr(st.nack_text, "fast"));
+	fd = visitor_open(port);
+	assert_int_equal(greeting(fd), 'A');
+	close(fd);
+}
+
+static void registry_apply__bad_files__last_one_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct ctl_status st;
+
+	start_one(f, port);
+	assert_int_equal(apply(f, "a", 2, CTL_DESIRED_RUNNING,
+			       SINGLE "&tls=2&crt=/nonexistent/c&key=/nonexistent/k", port,
+			       f->a.port),
+			 CTL_ACCEPTED);
+	UNTIL(f, status(f, "a").nack_revision == 2);
+	st = status(f, "a");
+	assert_int_equal(st.state, CTL_RUNNING);
+	assert_int_equal(st.revision, 1);
+	assert_non_null(strstr(st.nack_text, "/nonexistent/c"));
+	assert_int_equal(apply(f, "a", 3, CTL_DESIRED_RUNNING, SINGLE, port, f->a.port), CTL_OK);
+	assert_int_equal(status(f, "a").starts, 1);
+}
+
+static void registry_apply__stopped__listens_not(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+
+	assert_int_equal(apply(f, "a", 1, CTL_DESIRED_STOPPED, SINGLE, port, f->a.port), CTL_OK);
+	assert_int_equal(status(f, "a").state, CTL_STOPPED);
+	assert_int_equal(visitor_open(port), -1);
+}
+
+/* -- live change -- */
+
+static void registry_apply__other_target__session_stays(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	int old, fd;
+
+	start_one(f, port);
+	old = visitor_open(port);
+	assert_int_equal(greeting(old), 'A');
+	assert_int_equal(apply(f, "a", 2, CTL_DESIRED_RUNNING, SINGLE "&rate=100", port, f->b.port),
+			 CTL_OK);
+	for (char c = 'A'; c != 'B';) { /* the order is on its way to the home worker */
+		fd = visitor_open(port);
+		c = greeting(fd);
+		assert_int_not_equal(c, 0);
+		close(fd);
+	}
+	assert_true(echoes(old, "still there"));
+	assert_int_equal(status(f, "a").starts, 1);
+	assert_int_equal(status(f, "a").revision, 2);
+	close(old);
+}
+
+static void registry_apply__slot__counts_at_once(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	int one, two;
+	char c = 'A';
+
+	start_one(f, port);
+	one = visitor_open(port);
+	assert_int_equal(greeting(one), 'A');
+	assert_int_equal(apply(f, "a", 2, CTL_DESIRED_RUNNING, SINGLE "&slot=1", port, f->a.port),
+			 CTL_OK);
+	while (c == 'A') {
+		two = visitor_open(port);
+		c = greeting(two);
+		close(two);
+	}
+	assert_int_equal(c, 0);
+	assert_true(echoes(one, "x"));
+	close(one);
+}
+
+/* -- replaced -- */
+
+static void registry_apply__other_protocols__no_visitor_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	int old, fd;
+
+	start_one(f, port);
+	old = visitor_open(port);
+	assert_int_equal(greeting(old), 'A');
+	for (unsigned i = 2; i < 12; i++) {
+		assert_int_equal(apply(f, "a", i, CTL_DESIRED_RUNNING,
+				       i % 2 == 0 ? SINGLE "&tls=0&sni=other" : SINGLE, port,
+				       i % 2 == 0 ? f->b.port : f->a.port),
+				 CTL_ACCEPTED);
+		while (status(f, "a").starts != i) {
+			fd = visitor_open(port);
+			assert_int_not_equal(fd, -1);
+			assert_int_not_equal(greeting(fd), 0);
+			close(fd);
+			pass(f);
+		}
+		assert_int_equal(status(f, "a").revision, i);
+	}
+	UNTIL(f, status(f, "a").state == CTL_RUNNING);
+	assert_true(echoes(old, "still there"));
+	UNTIL(f, ending(f) == 1); /* the first one, for the sake of this visitor */
+	close(old);
+	UNTIL(f, ending(f) == 0);
+}
+
+static void registry_apply__newest_wish__wins(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port(), other = free_port();
+	int fd;
+
+	assert_int_equal(apply(f, "a", 1, CTL_DESIRED_RUNNING, SINGLE, port, f->a.port),
+			 CTL_ACCEPTED);
+	for (unsigned i = 2; i < 20; i++)
+		(void)apply(f, "a", i, i % 3 == 0 ? CTL_DESIRED_STOPPED : CTL_DESIRED_RUNNING,
+			    SINGLE, i % 2 == 0 ? port : other, i % 4 == 0 ? f->a.port : f->b.port);
+	(void)apply(f, "a", 20, CTL_DESIRED_RUNNING, SINGLE, other, f->b.port);
+	UNTIL(f, status(f, "a").state == CTL_RUNNING && ending(f) == 0);
+	fd = visitor_open(other);
+	assert_int_equal(greeting(fd), 'B');
+	close(fd);
+	assert_int_equal(visitor_open(port), -1);
+}
+
+/* -- stop, start, restart, remove -- */
+
+static void registry_action__stop__listener_at_once(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct np_diag diag;
+	struct np_mono begin = np_mono_now();
+	struct counter_sum sum;
+	char c;
+	int fd;
+
+	start_one(f, port);
+	fd = visitor_open(port);
+	assert_int_equal(greeting(fd), 'A');
+	assert_int_equal(registry_action(f->r, "a", CTL_STOP, &diag), CTL_ACCEPTED);
+	assert_int_equal(status(f, "a").state, CTL_STOPPING);
+	UNTIL(f, status(f, "a").state == CTL_STOPPED);
+	assert_in_range(np_mono_diff_ms(np_mono_now(), begin), 2900, 6000);
+	assert_true(recv(fd, &c, 1, 0) <= 0);
+	assert_int_equal(visitor_open(port), -1);
+	assert_true(registry_sum(f->r, "a", &sum));
+	assert_int_equal(sum.closes[NP_REASON_INSTANCE_STOPPED], 1);
+	assert_int_equal(registry_action(f->r, "a", CTL_STOP, &diag), CTL_OK);
+	close(fd);
+	assert_int_equal(registry_action(f->r, "a", CTL_START, &diag), CTL_ACCEPTED);
+	UNTIL(f, status(f, "a").state == CTL_RUNNING);
+	assert_int_equal(status(f, "a").starts, 2);
+	fd = visitor_open(port);
+	assert_int_equal(greeting(fd), 'A');
+	close(fd);
+}
+
+static void registry_action__restart__pauses(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct np_diag diag;
+	struct np_mono begin;
+
+	start_one(f, port);
+	begin = np_mono_now();
+	assert_int_equal(registry_action(f->r, "a", CTL_RESTART, &diag), CTL_ACCEPTED);
+	UNTIL(f, status(f, "a").starts == 2 && status(f, "a").state == CTL_RUNNING);
+	assert_true(np_mono_diff_ms(np_mono_now(), begin) >= REGISTRY_RESTART_PAUSE_MS);
+}
+
+static void registry_action__reset__counts_from_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct np_diag diag;
+	struct ctl_stats s;
+	int fd;
+
+	start_one(f, port);
+	fd = visitor_open(port);
+	assert_int_equal(greeting(fd), 'A');
+	assert_true(echoes(fd, "12345"));
+	UNTIL(f, registry_stats(f->r, "a", &s) && s.tcp_rx == 5 && s.tcp_tx == 6);
+	assert_int_equal(s.tcps, 1);
+	assert_int_equal(registry_action(f->r, "a", CTL_RESET, &diag), CTL_OK);
+	assert_true(registry_stats(f->r, "a", &s));
+	assert_int_equal(s.tcp_rx, 0);
+	assert_int_equal(s.tcps, 1);
+	assert_true(echoes(fd, "123"));
+	UNTIL(f, registry_stats(f->r, "a", &s) && s.tcp_rx == 3 && s.tcp_tx == 3);
+	close(fd);
+}
+
+static void registry_remove__running__said_once(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+
+	start_one(f, port);
+	assert_int_equal(registry_remove(f->r, "a"), CTL_ACCEPTED);
+	(void)registry_remove(f->r, "a");
+	UNTIL(f, registry_spec(f->r, "a") == NULL);
+	assert_int_equal(f->removed, 1);
+	assert_string_equal(f->removed_id, "a");
+	assert_int_equal(registry_remove(f->r, "a"), CTL_NOT_FOUND);
+	assert_null(registry_next(f->r, ""));
+	assert_int_equal(visitor_open(port), -1);
+}
+
+static void registry_remove__being_made__leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+
+	assert_int_equal(apply(f, "s", 1, CTL_DESIRED_RUNNING,
+			       "server://a-word-of-a-key@127.0.0.1:%u/127.0.0.1:%u?mode=2&log=none",
+			       port, f->a.port),
+			 CTL_ACCEPTED);
+	assert_int_equal(registry_remove(f->r, "s"), CTL_OK);
+	UNTIL(f, ending(f) == 0);
+	assert_int_equal(visitor_open(port), -1);
+}
+
+/* -- failures -- */
+
+static void registry_apply__address_of_another__named_and_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct ctl_status st;
+
+	start_one(f, port);
+	assert_int_equal(apply(f, "b", 1, CTL_DESIRED_RUNNING, SINGLE, port, f->b.port),
+			 CTL_ACCEPTED);
+	UNTIL(f, status(f, "b").state == CTL_ERROR);
+	st = status(f, "b");
+	assert_non_null(strstr(st.error, "in use by instance a"));
+	assert_int_equal(registry_remove(f->r, "a"), CTL_ACCEPTED);
+	UNTIL(f, status(f, "b").state == CTL_RUNNING);
+	assert_string_equal(status(f, "b").error, "");
+}
+
+static void registry_next__ids__in_order(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 3; i++)
+		(void)apply(f, (const char *[]){"m", "b", "z"}[i], 1, CTL_DESIRED_STOPPED, SINGLE,
+			    1000U, 2000U);
+	assert_string_equal(registry_next(f->r, ""), "b");
+	assert_string_equal(registry_next(f->r, "b"), "m");
+	assert_string_equal(registry_next(f->r, "c"), "m");
+	assert_null(registry_next(f->r, "z"));
+}
+
+/* -- tunnels -- */
+
+static void registry_apply__tunnel_with_new_key__sessions_stay(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t tunnel = free_port(), port = free_port();
+	int old = -1, fd;
+
+	for (unsigned round = 1; round <= 2; round++) {
+		(void)apply(
+		    f, "server", round, CTL_DESIRED_RUNNING,
+		    "server://key-number-%u@127.0.0.1:%u/127.0.0.1:%u?mode=1&noudp=1&log=none",
+		    round, tunnel, port);
+		(void)apply(
+		    f, "client", round, CTL_DESIRED_RUNNING,
+		    "client://key-number-%u@127.0.0.1:%u/127.0.0.1:%u?mode=2&noudp=1&log=none",
+		    round, tunnel, f->a.port);
+		UNTIL(f, running(f) == 2 && status(f, "server").starts == round &&
+			     status(f, "client").starts == round);
+		fd = visitor_open(port);
+		assert_int_not_equal(fd, -1);
+		assert_int_equal(greeting(fd), 'A');
+		if (round == 1)
+			old = fd;
+		else
+			close(fd);
+	}
+	assert_true(echoes(old, "over the first key"));
+	close(old);
+	UNTIL(f, ending(f) == 0);
+}
+
+/* -- many -- */
+
+static double cpu_s(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void registry_apply__word_keys__made_beside_the_loop(void **state)
+{
+	struct fixture *f = *state;
+	struct np_mono begin = np_mono_now();
+	int64_t longest = 0;
+	char id[16];
+
+	for (unsigned i = 0; i < MANY_WORD; i++) {
+		struct np_mono one = np_mono_now();
+
+		snprintf(id, sizeof(id), "s%u", i);
+		assert_int_equal(
+		    apply(f, id, 1, CTL_DESIRED_RUNNING,
+			  "server://one-word@127.0.0.1:%u/127.0.0.1:1?mode=2&noudp=1&log=none",
+			  20000 + i),
+		    CTL_ACCEPTED);
+		if (np_mono_diff_ms(np_mono_now(), one) > longest)
+			longest = np_mono_diff_ms(np_mono_now(), one);
+	}
+	UNTIL(f, running(f) == MANY_WORD);
+	print_message("%d servers with one word: %lld ms, longest apply %lld ms\n", MANY_WORD,
+		      (long long)np_mono_diff_ms(np_mono_now(), begin), (long long)longest);
+}
+
+static void registry_apply__many__idle_costs_nothing(void **state)
+{
+	struct fixture *f = *state;
+	const char *text = getenv("NP_TEST_INSTANCES");
+	unsigned many = text != NULL ? (unsigned)atoi(text) : MANY;
+	struct rlimit rl;
+	struct np_mono begin;
+	size_t before;
+	double cpu;
+	char id[16];
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+	before = mallinfo2().uordblks;
+	begin = np_mono_now();
+	for (unsigned i = 0; i < many; i++) {
+		snprintf(id, sizeof(id), "i%u", i);
+		assert_int_equal(apply(f, id, 1, CTL_DESIRED_RUNNING,
+				       "client://127.0.%u.%u:12345/127.0.0.1:%u?mode=1&noudp=1&log=none",
+				       1 + i / 250, 1 + i % 250, f->a.port),
+				 CTL_ACCEPTED);
+	}
+	UNTIL(f, running(f) == many);
+	print_message("%u instances: running after %lld ms, %zu bytes each\n", many,
+		      (long long)np_mono_diff_ms(np_mono_now(), begin),
+		      (mallinfo2().uordblks - before) / many);
+	begin = np_mono_now();
+	while (np_mono_diff_ms(np_mono_now(), begin) < 5000 && text != NULL)
+		pass(f);
+	cpu = cpu_s();
+	begin = np_mono_now();
+	while (np_mono_diff_ms(np_mono_now(), begin) < 2000) {
+		const struct timeval tv = {.tv_usec = 500000};
+
+		event_base_loopexit(f->base, &tv);
+		event_base_dispatch(f->base);
+	}
+	print_message("idle: %.2f %% of a core\n", (cpu_s() - cpu) / 2 * 100);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(registry_apply__new__runs),
+	    TEST(registry_apply__same_twice__done_once),
+	    TEST(registry_apply__bad_url__last_one_goes_on),
+	    TEST(registry_apply__bad_files__last_one_goes_on),
+	    TEST(registry_apply__stopped__listens_not),
+	    TEST(registry_apply__other_target__session_stays),
+	    TEST(registry_apply__slot__counts_at_once),
+	    TEST(registry_apply__other_protocols__no_visitor_is_refused),
+	    TEST(registry_apply__newest_wish__wins),
+	    TEST(registry_action__stop__listener_at_once),
+	    TEST(registry_action__restart__pauses),
+	    TEST(registry_action__reset__counts_from_nothing),
+	    TEST(registry_remove__running__said_once),
+	    TEST(registry_remove__being_made__leaves_nothing),
+	    TEST(registry_apply__address_of_another__named_and_tried_again),
+	    TEST(registry_next__ids__in_order),
+	    TEST(registry_apply__tunnel_with_new_key__sessions_stay),
+	    TEST(registry_apply__word_keys__made_beside_the_loop),
+	    TEST(registry_apply__many__idle_costs_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
