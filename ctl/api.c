@@ -7,6 +7,7 @@
 #include "base/mono.h"
 #include "core/proof.h"
 #include "json.h"
+#include "text.h"
 
 #include <curl/curl.h>
 #include <stdarg.h>
@@ -171,6 +172,19 @@ out:
 	return err;
 }
 
+/* set_error - @text is of others and goes to a terminal; it is cut to fit. */
+static void set_error(struct api_call *c, const char *text)
+{
+	struct np_buf clean;
+	const char *s;
+
+	np_buf_init(&clean, TEXT_MAX);
+	text_clean(text, false, &clean);
+	s = np_buf_cstr(&clean);
+	snprintf(c->error, sizeof(c->error), "%s (HTTP %ld)", s != NULL ? s : "", c->status);
+	np_buf_release(&clean);
+}
+
 /* finish - how a transfer ended, in the words of the API where it said some. */
 static void finish(struct transfer *t, CURLcode code)
 {
@@ -191,7 +205,7 @@ static void finish(struct transfer *t, CURLcode code)
 		return;
 	if (json_member((const char *)np_buf_ptr(&c->reply), np_buf_len(&c->reply), "error", said,
 			sizeof(said)))
-		snprintf(c->error, sizeof(c->error), "%s (HTTP %ld)", said, c->status);
+		set_error(c, said);
 	else
 		snprintf(c->error, sizeof(c->error), "the answer is HTTP %ld, not of this API",
 			 c->status);
