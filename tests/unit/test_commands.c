@@ -225,13 +225,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Takes what @r owns. */
+/* Takes what @r owns; one that owns nothing may be asked again. */
 static enum ctl_code ask(struct ctl_request *r)
 {
+	struct ctl_request gone;
+
 	ctl_reply_release(&reply);
 	memset(&reply, 0, sizeof(reply));
 	assert_true(commands_handle(c, r, NULL, now, 42, &reply));
-	ctl_request_release(r);
+	gone = *r;
+	ctl_request_release(&gone);
 	return reply.code;
 }
 
