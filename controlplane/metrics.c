@@ -4,6 +4,7 @@
  * Samples of one name have to stand together, so the instances are walked once a name; their
  * labels are made only once. Counters that are 0 are left out, except those that everybody draws.
  */
+#define HASH_NONFATAL_OOM 1
 #include "metrics.h"
 
 #include "base/alloc.h"
@@ -113,6 +114,10 @@ static struct row *row_of(struct metrics *m, const char *id)
 		return NULL;
 	(void)snprintf(r->id, sizeof(r->id), "%s", id);
 	HASH_ADD_STR(m->rows, id, r);
+	if (r->hh.tbl == NULL) {
+		np_free(r);
+		return NULL;
+	}
 	return r;
 }
 

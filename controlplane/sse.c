@@ -166,7 +166,11 @@ static uint32_t slot_of(struct sse *s, const char *id)
 	}
 	(void)snprintf(slot->id, sizeof(slot->id), "%s", id);
 	HASH_ADD_STR(s->slots, id, slot);
-	return slot->index;
+	if (slot->hh.tbl != NULL)
+		return slot->index;
+	slot->next_free = s->free_slots;
+	s->free_slots = slot;
+	return SSE_SLOT_NONE;
 }
 
 static void give_slot_back(struct sse *s, const char *id)

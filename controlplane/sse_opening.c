@@ -89,14 +89,16 @@ void sse_opening_expire(struct sse *s, struct np_mono now)
 	sse_opening_put(s, o);
 }
 
-enum np_err sse_opening_get(struct sse *s, struct sse_opening **out)
+enum np_err sse_opening_get(struct sse *s, uint64_t seen, struct sse_opening **out)
 {
 	struct sse_opening *o = s->opening;
 	bool usable = o != NULL && sse_ring_has(&s->ring, o->seq, s->seq);
+	bool fresh =
+	    usable && o->seq >= seen && np_mono_diff_ms(np_mono_now(), o->made) < SSE_OPENING_MS;
 	enum np_err err;
 
-	if (usable && (np_mono_diff_ms(np_mono_now(), o->made) < SSE_OPENING_MS ||
-		       s->nopenings >= SSE_OPENINGS_MAX)) {
+	/* An older one will do: all that happened since follows it. */
+	if (fresh || (usable && s->nopenings >= SSE_OPENINGS_MAX)) {
 		o->refs++;
 		*out = o;
 		return NP_OK;

@@ -4,6 +4,8 @@
 #ifndef CP_SSE_PRIV_H
 #define CP_SSE_PRIV_H
 
+#define HASH_NONFATAL_OOM 1
+
 #include "base/mono.h"
 #include "sse_queue.h"
 #include "wire/ctl_msg.h"
@@ -99,9 +101,10 @@ size_t sse_reader_pump(struct sse_reader *rd);
 /* sse_reader_sweep - stalled: aborted; else a ping if @ping. */
 void sse_reader_sweep(struct sse_reader *rd, struct np_mono now, bool ping);
 
-/* sse_opening.c. sse_opening_get - a reference to one that is young enough, or a new one. Errors:
- * NP_EAGAIN (too many are in memory), NP_ENOMEM, NP_ELIMIT. */
-enum np_err sse_opening_get(struct sse *s, struct sse_opening **out) NP_MUST_CHECK;
+/* sse_opening.c. sse_opening_get - a reference to one that is young enough and not older than event
+ * @seen, which the reader knows already; or a new one. When memory for openings is short it may be
+ * older. Errors: NP_EAGAIN (too many are in memory), NP_ENOMEM, NP_ELIMIT. */
+enum np_err sse_opening_get(struct sse *s, uint64_t seen, struct sse_opening **out) NP_MUST_CHECK;
 void sse_opening_put(struct sse *s, struct sse_opening *o); /* NULL is fine */
 /* sse_opening_expire - the newest is not kept for newcomers any longer. */
 void sse_opening_expire(struct sse *s, struct np_mono now);

@@ -11,6 +11,8 @@
 
 #include "base/banned.h"
 
+#define SLOTS_STEP 64
+
 void sse_queue_init(struct sse_queue *q, size_t max, struct sse_figures *figures)
 {
 	*q = (struct sse_queue){.max = max, .figures = figures};
@@ -82,6 +84,7 @@ static bool has_place(struct sse_queue *q, uint32_t slot, uint32_t slots)
 		return true;
 	if (slot >= slots)
 		return false;
+	slots = (slots + SLOTS_STEP - 1) / SLOTS_STEP * SLOTS_STEP;
 	more = np_realloc(q->updates, slots * sizeof(*more));
 	if (more == NULL)
 		return false;

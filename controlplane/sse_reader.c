@@ -162,14 +162,15 @@ void sse_reader_push(struct sse_reader *rd, struct sse_block *b)
 static enum np_err attach(struct sse_reader *rd)
 {
 	struct sse *s = rd->sse;
-	enum np_err err = sse_opening_get(s, &rd->opening);
+	bool resume = rd->has_last && sse_ring_has(&s->ring, rd->last, s->seq);
+	enum np_err err = sse_opening_get(s, resume ? rd->last : 0, &rd->opening);
 
 	if (err != NP_OK)
 		return err;
 	set_state(rd, SSE_READER_OPENING);
 	rd->behind = true;
 	rd->from = rd->opening->seq;
-	if (rd->has_last && rd->last < rd->from && sse_ring_has(&s->ring, rd->last, s->seq))
+	if (resume && rd->last < rd->from)
 		rd->from = rd->last;
 	for (struct sse_block *b = sse_ring_after(&s->ring, rd->from); b != NULL; b = b->next)
 		sse_reader_push(rd, b);
