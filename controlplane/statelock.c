@@ -6,22 +6,27 @@
 #include "statelock.h"
 
 #include "base/alloc.h"
+#include "base/num.h"
 #include "core/dirs.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 #define PATH_ROOM (NP_DIR_MAX + 16)
 #define TEXT_MAX  320 /* of a lock file */
+#define TRIES	  5
 
 struct statelock {
 	int state, run; /* owned */
@@ -76,6 +81,21 @@ static enum np_err write_owner(int fd, const char *path, const char *address, st
 	return NP_OK;
 }
 
+/* Somebody who only asks (statelock_holder) has it for a moment, so one refusal is not believed. */
+static bool lock_file(int fd)
+{
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		if (errno != EWOULDBLOCK)
+			return false;
+		if (i + 1 < TRIES)
+			nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	errno = EWOULDBLOCK;
+	return false;
+}
+
 static enum np_err take(const char *dir, const char *name, const char *address, int *out,
 			struct np_diag *diag)
 {
@@ -89,7 +109,7 @@ static enum np_err take(const char *dir, const char *name, const char *address, 
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd == -1)
 		return failed(diag, "open", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	if (!lock_file(fd)) {
 		if (errno != EWOULDBLOCK) {
 			err = failed(diag, "lock", path);
 		} else {
@@ -148,6 +168,27 @@ int statelock_holder(const char *state_dir)
 	}
 	close(fd);
 	return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
+}
+
+int statelock_holder(const char *state_dir)
+{
+	char path[PATH_ROOM], owner[TEXT_MAX];
+	uint64_t pid = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lock", state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return 0;
+	if (flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK) {
+		read_owner(fd, owner);
+		if (strncmp(owner, "pid ", 4) != 0 ||
+		    np_parse_u64(owner + 4, strspn(owner + 4, "0123456789"), 1, INT32_MAX, &pid) !=
+			NP_OK)
+			pid = 0;
+	}
+	close(fd);
+	return (int)pid;
 }
 
 void statelock_release(struct statelock *l)

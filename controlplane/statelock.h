@@ -20,6 +20,9 @@ struct statelock;
  */
 enum np_err statelock_take(const char *state_dir, const char *run_dir, const char *address,
 			   struct statelock **out, struct np_diag *diag) NP_MUST_CHECK;
+/* statelock_holder - the pid of the master that has @state_dir now; 0: none, or it cannot be said.
+ * Makes nothing. */
+int statelock_holder(const char *state_dir);
 /* statelock_release - the files stay: removing them would let two masters hold two of them. */
 void statelock_release(struct statelock *l);
 

@@ -318,6 +318,7 @@ static void take__second_master__refused_with_pid_and_address(void **state)
 	snprintf(other, sizeof(other), "%s/other", b->top);
 	snprintf(pid, sizeof(pid), "pid %ld", (long)getpid());
 	assert_int_equal(statelock_take(b->state, run, "127.0.0.1:9090", &first, &b->diag), NP_OK);
+	assert_int_equal(statelock_holder(b->state), getpid());
 	assert_int_equal(box_mode(b->top, "run"), 0700);
 	assert_int_equal(box_mode(b->state, "lock"), 0600);
 	for (unsigned i = 0; i < 2; i++) {
@@ -331,6 +332,7 @@ static void take__second_master__refused_with_pid_and_address(void **state)
 		assert_non_null(strstr(b->diag.text, "NP_RUN_DIR"));
 	}
 	statelock_release(first);
+	assert_int_equal(statelock_holder(b->state), 0);
 	assert_int_equal(statelock_take(b->state, run, "h:2", &first, &b->diag), NP_OK);
 	statelock_release(first);
 }
