@@ -105,9 +105,6 @@ static void session_begin(struct node *n, const struct ctl_reply *reply)
 	n->list_wanted = true;
 	n->reported = false;
 	reconcile_up(&n->rec, n->boot_id, info->applied_revision, held, node_now_ms());
-	np_log(NP_LOG_INFO, NULL,
-	       "data plane connected pid=%d applied=%" PRIu64 " instances=%u held=%d", n->pid,
-	       info->applied_revision, info->instances, held);
 	subscribe(n);
 	n->cb.on_up(n->arg, info, held);
 	node_pump(n);
@@ -176,10 +173,8 @@ static void on_link_down(void *arg)
 	id_queue_clear(&n->touched);
 	node_snapshot_drop(n);
 	reconcile_down(&n->rec);
-	if (was_up) {
-		np_log(NP_LOG_WARN, NULL, "data plane disconnected");
+	if (was_up)
 		n->cb.on_down(n->arg);
-	}
 	shutdown_end(n);
 }
 
@@ -246,7 +241,8 @@ static void on_link_event(void *arg, const struct ctl_event *ev)
 	}
 	n->heard = np_mono_now();
 	if (n->seq != 0 && ev->seq != n->seq + 1 && n->state == NODE_UP) {
-		np_log(NP_LOG_INFO, NULL, "events were missed after=%" PRIu64 " next=%" PRIu64,
+		np_log(NP_LOG_WARN, NULL,
+		       "events of the data plane were missed after=%" PRIu64 " next=%" PRIu64,
 		       n->seq, ev->seq);
 		n->list_wanted = true;
 		node_wake(n);
@@ -286,9 +282,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 	if (n->state != NODE_UP)
 		return;
+	/* A window that is full is no idle one. */
 	if (np_mono_diff_ms(np_mono_now(), n->sent) >= NODE_LEASE_MS - NODE_TICK_MS &&
 	    node_send(n, &ping, NODE_QUERY_MS, on_ignored) != NP_OK)
-		np_log(NP_LOG_DEBUG, NULL, "ping could not be sent");
+		n->sent = np_mono_now();
 	check_silence(n);
 	node_pump(n);
 }

@@ -55,10 +55,6 @@ static void on_changed(void *arg, const struct link_call *call, enum np_err err,
 		o = RECONCILE_DONE;
 	if (err == NP_OK && is_refusal(reply->code) && call->id[0] != '\0')
 		report_refusal(n, call->id, call->revision, reply->text);
-	if (o == RECONCILE_LOST)
-		np_log(NP_LOG_DEBUG, call->id, "change not taken revision=%" PRIu64 " err=%s %s",
-		       call->revision, np_err_name(err),
-		       reply != NULL ? ctl_code_name(reply->code) : "");
 	reconcile_step_end(&n->rec, o, node_now_ms());
 	if (o == RECONCILE_LOST && reply != NULL && reply->retry_after_ms > 0)
 		reconcile_repair(&n->rec, node_now_ms(), reply->retry_after_ms);
@@ -148,8 +144,6 @@ static void snapshot_begin(struct node *n)
 	for (size_t i = 0; i < s->n; i++)
 		reconcile_told(&n->rec, s->specs[i].id, s->specs[i].revision);
 	snprintf(s->id, sizeof(s->id), "%" PRIu64 "-%" PRIu64, n->epoch, ++n->serial);
-	np_log(NP_LOG_DEBUG, NULL, "snapshot begins instances=%zu revision=%" PRIu64, s->n,
-	       s->revision);
 }
 
 static void snapshot_end(struct node *n, enum reconcile_outcome o)
