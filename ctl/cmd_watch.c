@@ -26,7 +26,7 @@
 struct watch {
 	struct ctl *ctl;
 	bool logs;	       /* log lines only */
-	bool visit;	       /* the first event is all that is wanted */
+	bool visit;	       /* a position is all that is wanted */
 	bool seen;	       /* an event came on this connection */
 	struct inst_list list; /* what the words named; n = 0 and !filter: everything */
 	bool filter;
@@ -84,7 +84,7 @@ static bool on_event(void *arg, const char *data, size_t len)
 
 	w->seen = true;
 	if (w->visit)
-		return false;
+		return w->sse.id[0] == '\0'; /* only the last event of the opening has one */
 	if (json_event(data, len, &e) != NP_OK)
 		return true;
 	if (is_wanted(w, &e)) {
@@ -111,7 +111,7 @@ static bool on_tick(void *arg, int64_t idle_ms)
 {
 	struct watch *w = arg;
 
-	return w->ctl->follow || w->visit || !w->seen || idle_ms < IDLE_MS;
+	return (w->ctl->follow && !w->visit) || !w->seen || idle_ms < IDLE_MS;
 }
 
 /* stream - one connection; from the event behind @w->sse.id when there is one. */

@@ -111,9 +111,9 @@ class FakeApi:
 
     # --- events
 
-    def block(self, type, inst, logs="", seq=0):
+    def block(self, type, inst, logs="", seq=None):
         data = json.dumps({"type": type, "time": "2026-01-02T03:04:05.678Z", "instance": inst, "logs": logs})
-        return f"event: instance\ndata: {data}\nid: {BOOT}-{seq}\n\n".encode()
+        return (f"event: instance\ndata: {data}\n" + (f"id: {BOOT}-{seq}\n" if seq is not None else "") + "\n").encode()
 
     def publish(self, type, inst, logs=""):
         with self.lock:
@@ -132,7 +132,9 @@ class FakeApi:
         handler.end_headers()
         with self.lock:
             at = len(self.past) if after is None else after
-            q.put(b"retry: 3000\n\n" + self.block("initial", self.entry(), seq=at))
+            q.put(b"retry: 3000\n\n" + self.block("initial", self.entry()) +
+                  b"".join(self.block("initial", i) for i in list(self.instances.values())[:-1]))
+            q.put(self.block("initial", list(self.instances.values())[-1], seq=at))
             for n, event in enumerate(self.past[at:], at + 1):
                 q.put(self.block(*event, seq=n))
             self.readers.append(q)
