@@ -39,7 +39,7 @@ static void set_state(struct instance *inst, enum instance_state state)
 
 void instance_failed(struct instance *inst, const char *fmt, ...)
 {
-	char text[sizeof(inst->error)];
+	char text[256];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -48,7 +48,7 @@ void instance_failed(struct instance *inst, const char *fmt, ...)
 	INSTANCE_LOG(inst, ERROR, "%s", text);
 	if (inst->state == INSTANCE_ERROR) /* others read it from then on */
 		return;
-	memcpy(inst->error, text, sizeof(text));
+	inst->error = np_strdup(text);
 	set_state(inst, INSTANCE_ERROR);
 }
 
@@ -302,6 +302,8 @@ void instance_retire(struct instance *inst)
 	instance_close_listeners(inst);
 	if (inst->server != NULL)
 		server_close(inst->server);
+	if (inst->single != NULL)
+		single_rest(inst->single);
 	inst->drain_timer = evtimer_new(inst->home->base, retire_on_timer, inst);
 	if (inst->drain_timer == NULL)
 		instance_stop(inst);
@@ -379,6 +381,7 @@ void instance_free(struct instance *inst)
 	np_free((void *)inst->shards);
 	settings_release(instance_settings(inst));
 	np_wipe(inst->k, sizeof(inst->k));
+	np_free(inst->error);
 	inst->magic = 0;
 	np_free(inst);
 }

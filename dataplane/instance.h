@@ -109,7 +109,7 @@ struct instance {
 	enum instance_mode mode;
 	enum np_flow flow; /* of a tunnel; the client learns it from Welcome */
 	char mode_reason[128];
-	char error[256]; /* written once, before state ERROR */
+	char *error; /* owned; written once, before state ERROR */
 	enum instance_taken taken;
 	struct handed *handed;	 /* owned; NULL = none: sockets to use before making new ones */
 	_Atomic int end_reason;	 /* enum np_reason of sessions that its end cuts */
@@ -143,7 +143,9 @@ struct instance {
 	_Atomic uint32_t pool_seen; /* instance_pool_idle, looked at once a second */
 	_Atomic int64_t dial_us;    /* last connect to a target; -1 = none */
 	_Atomic bool draining;
-	struct event *report_timer, *second_timer, *drain_timer;
+	struct event *report_timer, *drain_timer;
+	struct instance *report_prev, *report_next; /* once a second: see report.c */
+	bool reported;
 	struct np_mono drain_deadline;
 	struct resolve_request resolving; /* of an address to listen on */
 	void (*resolved)(struct instance *inst, const struct resolve_answer *a);

@@ -384,8 +384,10 @@ static void client_with_tunnel(struct instance *inst, const struct resolve_answe
 
 void instance_start(struct instance *inst)
 {
-	if (instance_shard(inst, inst->home) == NULL || pool_init(inst) != NP_OK ||
-	    report_start(inst) != NP_OK) {
+	bool pooled = instance_cfg(inst)->mode != 1 || instance_cfg(inst)->role == NP_ROLE_SERVER;
+
+	if (instance_shard(inst, inst->home) == NULL || report_start(inst) != NP_OK ||
+	    (pooled && pool_init(inst) != NP_OK)) {
 		instance_failed(inst, "out of memory");
 		return;
 	}

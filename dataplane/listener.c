@@ -54,10 +54,16 @@ int listener_socket(const struct np_addr *addr, bool any)
 	return socket_listen(&v4, false);
 }
 
+static void listener_on_resume(evutil_socket_t fd, short what, void *arg);
+
 static void listener_pause(struct listener *l, int err)
 {
 	struct timeval tv = tv_of_ms(l->pause_ms);
 
+	if (l->resume == NULL)
+		l->resume = evtimer_new(l->worker->base, listener_on_resume, l);
+	if (l->resume == NULL)
+		return; /* no memory even to pause: accept fails again at once */
 	if (!l->warned)
 		l->on_pause(l->arg, err);
 	l->warned = true;
@@ -120,8 +126,7 @@ enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_paus
 	*l = (struct listener){.worker = w, .fd = fd, .fn = fn, .on_pause = on_pause, .arg = arg};
 	l->pause_ms = LISTENER_PAUSE_MS;
 	l->event = event_new(w->base, fd, EV_READ | EV_PERSIST, listener_on_accept, l);
-	l->resume = evtimer_new(w->base, listener_on_resume, l);
-	if (l->event == NULL || l->resume == NULL || event_add(l->event, NULL) != 0) {
+	if (l->event == NULL || event_add(l->event, NULL) != 0) {
 		l->fd = -1;
 		listener_free(l);
 		return NP_ENOMEM;

@@ -171,12 +171,13 @@ static const char *owner_of_address(const struct run *run)
 static void run_failed(struct entry *e, struct run *run)
 {
 	const char *owner = owner_of_address(run);
+	const char *why = run->inst->error != NULL ? run->inst->error : "out of memory";
 	char text[CTL_TEXT_MAX + 1];
 
 	if (owner != NULL)
-		snprintf(text, sizeof(text), "%s, in use by instance %s", run->inst->error, owner);
+		snprintf(text, sizeof(text), "%s, in use by instance %s", why, owner);
 	else
-		snprintf(text, sizeof(text), "%s", run->inst->error);
+		snprintf(text, sizeof(text), "%s", why);
 	if (run->running_since.us != 0 &&
 	    np_mono_diff_ms(np_mono_now(), run->running_since) >= REGISTRY_HEALTHY_MS)
 		e->retry_ms = REGISTRY_RETRY_MIN_MS;

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "channel_turn.h"
 #include "runtime.h"
+#include "shard.h"
 
 #include <string.h>
 #include <utlist.h>
@@ -41,10 +42,7 @@ static size_t quantum(uint64_t rate)
 static void throttle_arm(struct shard *sh, int64_t wait_ns)
 {
 	/* Less than a millisecond would only be a busy loop. */
-	struct timeval tv = tv_of_us(wait_ns > 1000000 ? wait_ns / 1000 : 1000);
-
-	if (!event_pending(sh->throttle_timer, EV_TIMEOUT, NULL))
-		evtimer_add(sh->throttle_timer, &tv);
+	shard_throttle_after(sh, wait_ns > 1000000 ? wait_ns / 1000 : 1000);
 }
 
 static void throttle_enqueue(struct session_wait *wait, int64_t wait_ns)

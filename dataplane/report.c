@@ -7,6 +7,13 @@
 #include "runtime.h"
 
 #include <stdio.h>
+#include <utlist.h>
+
+/* The instances of a worker, and its one timer for all of them. Touched by that worker alone. */
+static struct seconds {
+	struct instance *list;
+	struct event *timer; /* owned; while there is an instance */
+} seconds[WORKERS_MAX];
 
 void instance_sum(const struct instance *inst, struct counter_sum *sum)
 {
@@ -67,14 +74,18 @@ static void report_on_timer(evutil_socket_t fd, short what, void *arg)
 	report_checkpoint(arg);
 }
 
-static void report_on_second(evutil_socket_t fd, short what, void *arg)
+static void report_second(struct instance *inst)
 {
-	struct instance *inst = arg;
-	uint32_t more = atomic_exchange(&inst->lines_suppressed, 0);
+	uint32_t more = 0;
 
-	(void)fd;
-	(void)what;
-	atomic_store(&inst->lines, 0);
+	/* Most instances are idle most of the time: looked at, not written to. */
+	if (atomic_load_explicit(&inst->lines, memory_order_relaxed) > 0) {
+		atomic_store(&inst->lines, 0);
+		more = atomic_exchange(&inst->lines_suppressed, 0);
+	}
+	if (inst->mode != MODE_UNDECIDED)
+		atomic_store_explicit(&inst->pool_seen, instance_pool_idle(inst),
+				      memory_order_relaxed);
 	if (inst->strangers_more > 0)
 		INSTANCE_LOG(inst, WARN, "clients refused: %u more in the last second",
 			     inst->strangers_more);
@@ -95,6 +106,17 @@ void report_set_session_sink(report_session_fn fn, void *arg)
 {
 	session_sink.fn = fn;
 	session_sink.arg = arg;
+}
+
+static void report_on_second(evutil_socket_t fd, short what, void *arg)
+{
+	const struct seconds *s = arg;
+	struct instance *inst;
+
+	(void)fd;
+	(void)what;
+	DL_FOREACH2(s->list, inst, report_next)
+	report_second(inst);
 }
 
 void shard_record(struct shard *sh, const struct session_record *r)
@@ -126,20 +148,40 @@ enum np_err report_start(struct instance *inst)
 {
 	struct timeval tv = tv_of_ms(runtime.env.report_interval_ms);
 	const struct timeval second = {.tv_sec = 1};
+	struct seconds *s = &seconds[inst->home->index];
 
+	if (s->timer == NULL)
+		s->timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_second, s);
+	if (s->timer == NULL)
+		return NP_ENOMEM;
+	if (!evtimer_pending(s->timer, NULL) && event_add(s->timer, &second) != 0) {
+		event_free(s->timer);
+		s->timer = NULL;
+		return NP_ENOMEM;
+	}
+	DL_APPEND2(s->list, inst, report_prev, report_next);
+	inst->reported = true;
+	if (inst->controlled) /* its statistics travel as messages */
+		return NP_OK;
 	inst->report_timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_timer, inst);
-	inst->second_timer = event_new(inst->home->base, -1, EV_PERSIST, report_on_second, inst);
-	if (inst->report_timer == NULL || inst->second_timer == NULL ||
-	    event_add(inst->report_timer, &tv) != 0 || event_add(inst->second_timer, &second) != 0)
+	if (inst->report_timer == NULL || event_add(inst->report_timer, &tv) != 0)
 		return NP_ENOMEM;
 	return NP_OK;
 }
 
 void report_stop(struct instance *inst)
 {
+	struct seconds *s = &seconds[inst->home->index];
+
 	if (inst->report_timer != NULL)
 		event_free(inst->report_timer);
-	if (inst->second_timer != NULL)
-		event_free(inst->second_timer);
-	inst->report_timer = inst->second_timer = NULL;
+	inst->report_timer = NULL;
+	if (!inst->reported)
+		return;
+	inst->reported = false;
+	DL_DELETE2(s->list, inst, report_prev, report_next);
+	if (s->list != NULL)
+		return;
+	event_free(s->timer);
+	s->timer = NULL;
 }

@@ -18,6 +18,10 @@ enum np_err settings_new(struct np_config *cfg, int64_t fallback_ms, struct sett
 		return NP_ENOMEM;
 	atomic_init(&s->refs, 1);
 	s->cfg = *cfg;
+	/* The parser makes room for all targets that a URL may name. */
+	s->cfg.targets = np_realloc(cfg->targets, n * sizeof(*cfg->targets));
+	if (s->cfg.targets == NULL)
+		s->cfg.targets = cfg->targets;
 	memset(cfg, 0, sizeof(*cfg));
 	np_balance_init(&s->balance, (enum np_balance_mode)s->cfg.lbs, n, fallback_ms);
 	*out = s;

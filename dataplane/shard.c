@@ -21,7 +21,6 @@
 static void shard_on_tick(evutil_socket_t fd, short what, void *arg);
 static void shard_on_throttle(evutil_socket_t fd, short what, void *arg);
 
-/* Events of another worker's base are made there: see shard_begin. */
 struct shard *shard_new(struct instance *inst, struct worker *w)
 {
 	struct shard *sh = np_calloc(1, sizeof(*sh));
@@ -31,14 +30,6 @@ struct shard *shard_new(struct instance *inst, struct worker *w)
 	sh->magic = SHARD_MAGIC;
 	sh->inst = inst;
 	sh->worker = w;
-	/* evtimer_new only fills memory in; the base is touched when the timer is added, by its
-	 * worker. */
-	sh->tick = evtimer_new(w->base, shard_on_tick, sh);
-	sh->throttle_timer = evtimer_new(w->base, shard_on_throttle, sh);
-	if (sh->tick == NULL || sh->throttle_timer == NULL) {
-		shard_free(sh);
-		return NULL;
-	}
 	return sh;
 }
 
@@ -80,6 +71,8 @@ static void shard_on_tick(evutil_socket_t fd, short what, void *arg)
 		channel_tick(ch, now);
 	tick_udp(sh, now);
 	trace_tick(sh, now);
+	if (sh->throttle_timer == NULL && (sh->throttled[0] != NULL || sh->throttled[1] != NULL))
+		relay_throttle_run(sh); /* there was no memory for its timer */
 	if (!is_empty(sh))
 		shard_wake(sh);
 }
@@ -88,8 +81,23 @@ void shard_wake(struct shard *sh)
 {
 	const struct timeval tv = {.tv_usec = SHARD_TICK_MS * 1000};
 
-	if (!evtimer_pending(sh->tick, NULL))
+	/* Idle instances have no timers; without memory the next one who wakes it tries again. */
+	if (sh->tick == NULL)
+		sh->tick = evtimer_new(sh->worker->base, shard_on_tick, sh);
+	if (sh->tick != NULL && !evtimer_pending(sh->tick, NULL))
 		evtimer_add(sh->tick, &tv);
+}
+
+void shard_throttle_after(struct shard *sh, int64_t us)
+{
+	const struct timeval tv = tv_of_us(us);
+
+	if (sh->throttle_timer == NULL)
+		sh->throttle_timer = evtimer_new(sh->worker->base, shard_on_throttle, sh);
+	if (sh->throttle_timer == NULL)
+		return;
+	if (!evtimer_pending(sh->throttle_timer, NULL))
+		evtimer_add(sh->throttle_timer, &tv);
 }
 
 static void shard_on_throttle(evutil_socket_t fd, short what, void *arg)
@@ -119,8 +127,10 @@ static void on_flush(struct worker *w, struct mail *m)
 		worker_post(w, m);
 		return;
 	}
-	event_free(sh->tick);
-	event_free(sh->throttle_timer);
+	if (sh->tick != NULL)
+		event_free(sh->tick);
+	if (sh->throttle_timer != NULL)
+		event_free(sh->throttle_timer);
 	sh->tick = sh->throttle_timer = NULL;
 	trace_release(sh);
 	m->deliver = on_stopped;

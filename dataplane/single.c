@@ -176,6 +176,9 @@ static void single_fill(struct single *s)
 	s->interval_ms = quiet ? s->interval_ms * 2 : runtime.env.min_pool_interval_ms;
 	if (s->interval_ms > runtime.env.max_pool_interval_ms)
 		s->interval_ms = runtime.env.max_pool_interval_ms;
+	if (quiet && s->interval_ms == runtime.env.max_pool_interval_ms && s->nidle == 0 &&
+	    np_pool_fill_wanted(&s->fill) == 0)
+		return; /* nothing to keep, nothing to watch: the next visitor wakes it */
 	tv = tv_of_ms(s->interval_ms);
 	evtimer_add(s->timer, &tv);
 }
@@ -230,6 +233,12 @@ void single_configure(struct single *s, bool drop)
 		evtimer_del(s->timer);
 }
 
+void single_rest(struct single *s)
+{
+	evtimer_del(s->timer);
+	drop_all(s);
+}
+
 enum np_err single_new(struct instance *inst, struct single **out)
 {
 	struct np_pool_fill_limits l;
@@ -274,7 +283,7 @@ void single_take(struct instance *inst, struct visitor *v)
 		}
 		ready_free(r);
 	}
-	if (s->interval_ms > runtime.env.min_pool_interval_ms) {
+	if (s->interval_ms > runtime.env.min_pool_interval_ms || !evtimer_pending(s->timer, NULL)) {
 		s->interval_ms = runtime.env.min_pool_interval_ms;
 		single_fill(s);
 	}

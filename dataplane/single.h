@@ -16,6 +16,8 @@ struct single;
 enum np_err single_new(struct instance *inst, struct single **out) NP_MUST_CHECK;
 /* single_configure - min= may have changed; @drop: connections made so far are not to be used. */
 void single_configure(struct single *s, bool drop);
+/* single_rest - no visitor comes any more: it keeps no connections. */
+void single_rest(struct single *s);
 void single_free(struct single *s);
 /* single_take - gives @v a connection if there is one. */
 void single_take(struct instance *inst, struct visitor *v);
