@@ -11,11 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -149,25 +147,6 @@ enum np_err statelock_take(const char *state_dir, const char *run_dir, const cha
 	}
 	*out = l;
 	return NP_OK;
-}
-
-int statelock_holder(const char *state_dir)
-{
-	char path[PATH_ROOM], owner[TEXT_MAX];
-	long pid = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/lock", state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd == -1)
-		return 0;
-	if (flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK) {
-		read_owner(fd, owner);
-		if (strncmp(owner, "pid ", 4) == 0)
-			pid = strtol(owner + 4, NULL, 10);
-	}
-	close(fd);
-	return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
 int statelock_holder(const char *state_dir)
