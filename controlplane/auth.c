@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/banned.h"
 
@@ -178,13 +179,22 @@ static void refuse(struct auth *a, struct http_req *r)
 	http_req_on_gone(r, late_on_gone, l);
 }
 
-bool auth_check(struct auth *a, struct http_req *r, const char *key, const char *other)
+/* What the client gave as its key. Collectors of measurements (@other) know Bearer only. */
+static const char *given_key(const struct http_req *r, const char *other)
 {
 	const char *given = http_req_header(r, "X-API-Key");
-	size_t len;
+	const char *bearer = other != NULL ? http_req_header(r, "Authorization") : NULL;
 
-	given = given != NULL ? given + strspn(given, " \t") : "";
-	len = strlen(given);
+	if (given == NULL && bearer != NULL && strncasecmp(bearer, "Bearer ", 7) == 0)
+		given = bearer + 7;
+	return given != NULL ? given + strspn(given, " \t") : "";
+}
+
+bool auth_check(struct auth *a, struct http_req *r, const char *key, const char *other)
+{
+	const char *given = given_key(r, other);
+	size_t len = strlen(given);
+
 	while (len > 0 && (given[len - 1] == ' ' || given[len - 1] == '\t'))
 		len--;
 	if (len == 0) {

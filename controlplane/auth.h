@@ -17,8 +17,8 @@ struct auth;
 
 enum np_err auth_new(struct event_base *base, struct auth **out) NP_MUST_CHECK;
 /*
- * auth_check - true: the key is @key or @other (NULL = none). False: the request was answered with
- * 401, or will be.
+ * auth_check - true: the key is @key or @other (NULL = none). With @other the key may also come as
+ * "Authorization: Bearer". False: the request was answered with 401, or will be.
  */
 bool auth_check(struct auth *a, struct http_req *r, const char *key, const char *other);
 /* auth_free - answers that were held back are dropped with their connections, so after http_free.
