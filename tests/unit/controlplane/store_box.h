@@ -24,8 +24,8 @@
 
 struct box {
 	char top[64];	/* made by mkdtemp */
-	char state[80]; /* in it; made by the store */
-	char file[96];	/* the database */
+	char state[96]; /* in it; made by the store */
+	char file[128]; /* the database */
 	struct event_base *base;
 	struct store *store;
 	bool fresh;
