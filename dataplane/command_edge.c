@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "core/proof.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -227,6 +228,7 @@ void command_edge_reply(struct command_edge *e, struct command_call *call, const
 		reply = NULL;
 	if (reply != NULL)
 		nng_msg_free(reply);
+	np_wipe(nng_msg_body(call->msg), nng_msg_len(call->msg)); /* keys, in URLs and else */
 	nng_msg_free(call->msg);
 	np_free(call);
 }

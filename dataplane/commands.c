@@ -1,10 +1,11 @@
 /*
  * commands.c - session, fencing, revisions, changes of single instances. See commands.h.
  */
-#include "commands_priv.h"
+#include "commands.h"
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "commands_priv.h"
 
 #include <stdio.h>
 #include <string.h>

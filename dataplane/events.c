@@ -1,10 +1,11 @@
 /*
  * events.c - changes of instances, coalesced and batched; what was subscribed to. See events.h.
  */
-#include "events_priv.h"
+#include "events.h"
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "events_priv.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@ import socket
 import stat
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -116,6 +117,28 @@ def test_a_client_that_does_not_read__stops_nobody(node, echo):
         assert c.ask(ping={"nonce": "1"})["code"] == "CODE_OK"
     rude.s.close()
     assert c.ask(info={})["info"]["instances"] == 40
+
+
+def test_many_clients_at_once__each_gets_its_answers_in_order(node):
+    def run(c, errors):
+        try:
+            for base in range(0, 320, 32):
+                for i in range(32):
+                    c.post(json.dumps({"request_id": f"r{base + i}", "ping": {}}).encode())
+                for i in range(32):
+                    body = c.recv()
+                    assert struct.unpack(">I", body[:4])[0] == 0x80000000 | base + i + 1
+                    assert json.loads(body[4:])["request_id"] == f"r{base + i}"
+        except (AssertionError, OSError) as err:
+            errors.append(err)
+
+    errors = []
+    threads = [threading.Thread(target=run, args=(node.client(timeout=20), errors)) for _ in range(40)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors[:3]
 
 
 def test_probe__measures_a_connect(node, echo):
@@ -234,6 +257,28 @@ def test_lines_and_session_ends__travel_when_asked_for(node, echo):
     assert c.ask(subscribe={"log_level": "LEVEL_NONE", "session_sample": 0})["code"] == "CODE_OK"
     round_trip(port)
     wait_for("lines on standard output again", lambda: "session end" in node.log()[len(said):])
+
+
+def test_many_session_ends__each_arrives_or_is_counted(node, echo):
+    c, e, port = node.client(), node.events(), free_port(HOST)
+    apply(c, "a", single(port, echo.addr))
+    e.wait_state("a", "STATE_RUNNING")
+    assert c.ask(subscribe={"session_sample": 1, "stats_ms": 100})["code"] == "CODE_OK"
+    for _ in range(300):
+        round_trip(port)
+
+    def told():
+        batches = [x["sessions"] for x in list(e.all) if "sessions" in x]
+        assert all(len(b.get("sessions", ())) <= 100 for b in batches)
+        return sum(len(b.get("sessions", ())) + int(b.get("dropped", 0)) for b in batches)
+    wait_for("300 ends", lambda: told() == 300)
+    wait_for("300 closes", lambda: any(
+        m["name"] == "closes" and m["values"][0] == "300" for x in list(e.all) if "metrics" in x
+        for i in x["metrics"]["instances"] for m in i["metrics"]))
+    assert c.ask(subscribe={"session_sample": 10})["code"] == "CODE_OK"
+    for _ in range(50):
+        round_trip(port)
+    wait_for("5 of 50 ends", lambda: told() == 305)
 
 
 def test_secrets__are_in_no_line(node):
