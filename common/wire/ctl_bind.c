@@ -1,9 +1,8 @@
 /*
- * ctl_bind.c - the walks over the tables of ctl_table.c: generated message -> own struct with all
- * sizes checked, own struct -> generated message, release.
+ * ctl_bind.c - the walks over the tables of ctl_table.c that check and release: generated message
+ * -> own struct with all sizes checked, and back to none of what it owns.
  *
- * Text is UTF-8 without NUL already when it comes here (ctl_wire_check, ctl_json_read). What goes
- * out is made so: a byte that is not becomes '?', since a receiver would refuse all of it.
+ * Text is UTF-8 without NUL already when it comes here (ctl_wire_check, ctl_json_read).
  */
 #include "wire/ctl_priv.h"
 
@@ -13,32 +12,17 @@
 
 #include <string.h>
 
-#define MEMBER(type, base, off)	  ((type *)(void *)((char *)(base) + (off)))
-#define MEMBER_C(type, base, off) ((type const *)(const void *)((const char *)(base) + (off)))
-
-/* The numbers of Level in control.proto, by enum np_log_level. */
-static const int levels[] = {
-    [NP_LOG_DEBUG] = 2, [NP_LOG_INFO] = 3,  [NP_LOG_WARN] = 4,
-    [NP_LOG_ERROR] = 5, [NP_LOG_EVENT] = 6, [NP_LOG_NONE] = 1,
-};
-#define NLEVELS (sizeof levels / sizeof levels[0])
-
 static bool level_in(int number, enum np_log_level *out)
 {
 	size_t i;
 
-	for (i = 0; i < NLEVELS; i++) {
-		if (levels[i] == number) {
+	for (i = NP_LOG_DEBUG; i <= NP_LOG_NONE; i++) {
+		if (ctl_level_number((enum np_log_level)i) == number) {
 			*out = (enum np_log_level)i;
 			return true;
 		}
 	}
 	return false;
-}
-
-static int level_out(enum np_log_level level)
-{
-	return (size_t)level < NLEVELS ? levels[level] : 0;
 }
 
 bool ctl_id_valid(const char *id)
@@ -280,221 +264,6 @@ enum np_err ctl_bind_in(const struct ctl_binds *b, const void *pb, void *own,
 	for (i = 0; i < b->n; i++) {
 		struct ctl_path at = {.up = path, .name = b->rows[i].name};
 		enum np_err err = row_in(&b->rows[i], pb, own, &at, diag);
-
-		if (err != NP_OK)
-			return err;
-	}
-	return NP_OK;
-}
-
-/* ------------------------------------------------------------- out */
-
-/* @s as it may be sent, at most @max bytes of it: itself, or a mended copy. NULL: no memory. */
-static const char *sendable(const char *s, size_t max, struct ctl_mem *mem)
-{
-	size_t n = strnlen(s, max), i;
-	char *copy;
-
-	if (s[n] == '\0' && np_utf8_is_valid((const uint8_t *)s, n))
-		return s;
-	copy = ctl_mem_get(mem, n + 1);
-	if (copy == NULL)
-		return NULL;
-	memcpy(copy, s, n);
-	for (i = 0; i < n;) {
-		size_t len = 1;
-
-		while (len <= 4 && i + len <= n &&
-		       !np_utf8_is_valid((const uint8_t *)copy + i, len))
-			len++;
-		if (len <= 4 && i + len <= n)
-			i += len;
-		else
-			copy[i++] = '?';
-	}
-	return copy;
-}
-
-static enum np_err text_out(const struct ctl_bind *r, const char *from, char **to,
-			    struct ctl_mem *mem)
-{
-	const char *s;
-
-	if (from == NULL || from[0] == '\0')
-		return NP_OK; /* the generated default is the empty text */
-	if (r->kind == CTL_BIND_LONG && !r->cut && strnlen(from, r->max + 1) > r->max)
-		return NP_ELIMIT;
-	s = sendable(from, r->max, mem);
-	if (s == NULL)
-		return ctl_mem_error(mem, NP_ENOMEM);
-	*to = (char *)(uintptr_t)s; /* the generated struct does not know const */
-	return NP_OK;
-}
-
-static enum np_err words_out(const struct ctl_bind *r, const char *from, void *pb,
-			     struct ctl_mem *mem)
-{
-	size_t room = strlen(from) / 2 + 1, n = 0;
-	char **list;
-	char *p;
-
-	if (from[0] == '\0')
-		return NP_OK;
-	list = ctl_mem_get(mem, room * sizeof *list);
-	p = ctl_mem_get(mem, strlen(from) + 1);
-	if (list == NULL || p == NULL)
-		return ctl_mem_error(mem, NP_ENOMEM);
-	memcpy(p, from, strlen(from));
-	while (*(p += strspn(p, " ")) != '\0') {
-		list[n] = p;
-		p += strcspn(p, " ");
-		if (*p != '\0')
-			*p++ = '\0';
-		list[n] = (char *)(uintptr_t)sendable(list[n], r->max, mem);
-		if (list[n++] == NULL)
-			return ctl_mem_error(mem, NP_ENOMEM);
-	}
-	*MEMBER(char **, pb, r->pb) = list;
-	*MEMBER(size_t, pb, r->pb_n) = n;
-	return NP_OK;
-}
-
-static enum np_err messages_out(const struct ctl_bind *r, const void *own, void *pb,
-				struct ctl_mem *mem)
-{
-	const struct ctl_binds *b = r->sub;
-	size_t n = *MEMBER_C(size_t, own, r->own_n), size = b->pb->sizeof_message, i;
-	const char *from = *MEMBER_C(char *, own, r->own);
-	void **list;
-	char *all;
-
-	if (n > r->max)
-		return NP_ELIMIT;
-	if (n == 0)
-		return NP_OK;
-	list = ctl_mem_get(mem, n * sizeof *list);
-	all = ctl_mem_get(mem, n * size);
-	if (list == NULL || all == NULL)
-		return ctl_mem_error(mem, NP_ENOMEM);
-	for (i = 0; i < n; i++) {
-		enum np_err err;
-
-		list[i] = all + i * size;
-		protobuf_c_message_init(b->pb, list[i]);
-		err = ctl_bind_out(b, from + i * b->own_size, list[i], mem);
-		if (err != NP_OK)
-			return err;
-	}
-	*MEMBER(void **, pb, r->pb) = list;
-	*MEMBER(size_t, pb, r->pb_n) = n;
-	return NP_OK;
-}
-
-static enum np_err message_out(const struct ctl_bind *r, const void *own, void *pb,
-			       struct ctl_mem *mem)
-{
-	const struct ctl_binds *b = r->sub;
-	void *m;
-
-	if (r->own_n != CTL_BIND_NO_FLAG && !*MEMBER_C(bool, own, r->own_n))
-		return NP_OK;
-	m = ctl_new(mem, b->pb);
-	if (m == NULL)
-		return ctl_mem_error(mem, NP_ENOMEM);
-	*MEMBER(void *, pb, r->pb) = m;
-	return ctl_bind_out(b, MEMBER_C(void, own, r->own), m, mem);
-}
-
-static enum np_err ids_out(const struct ctl_bind *r, const void *own, void *pb, struct ctl_mem *mem)
-{
-	size_t n = *MEMBER_C(size_t, own, r->own_n), i;
-	char(*from)[CTL_ID_MAX + 1] = *MEMBER_C(void *, own, r->own);
-	char **list;
-
-	if (n > r->max)
-		return NP_ELIMIT;
-	if (n == 0)
-		return NP_OK;
-	list = ctl_mem_get(mem, n * sizeof *list);
-	if (list == NULL)
-		return ctl_mem_error(mem, NP_ENOMEM);
-	for (i = 0; i < n; i++)
-		list[i] = from[i];
-	*MEMBER(char **, pb, r->pb) = list;
-	*MEMBER(size_t, pb, r->pb_n) = n;
-	return NP_OK;
-}
-
-static enum np_err blob_out(const struct ctl_bind *r, const struct ctl_blob *from, void *pb)
-{
-	if (from->len > r->max)
-		return NP_ELIMIT;
-	*MEMBER(ProtobufCBinaryData, pb, r->pb) =
-	    (ProtobufCBinaryData){.len = from->len, .data = from->data};
-	return NP_OK;
-}
-
-static enum np_err row_out(const struct ctl_bind *r, const void *own, void *pb, struct ctl_mem *mem)
-{
-	const void *from = MEMBER_C(void, own, r->own);
-	void *to = MEMBER(void, pb, r->pb);
-
-	switch (r->kind) {
-	case CTL_BIND_U32:
-	case CTL_BIND_ENUM:
-		memcpy(to, from, 4);
-		return NP_OK;
-	case CTL_BIND_U64:
-		memcpy(to, from, 8);
-		return NP_OK;
-	case CTL_BIND_BOOL:
-		*(protobuf_c_boolean *)to = *(const bool *)from;
-		return NP_OK;
-	case CTL_BIND_OPT_U32:
-		if (*MEMBER_C(bool, own, r->own_n)) {
-			memcpy(to, from, 4);
-			*MEMBER(uint32_t, pb, r->pb_n) = r->number;
-		}
-		return NP_OK;
-	case CTL_BIND_OPT_LEVEL:
-		if (!*MEMBER_C(bool, own, r->own_n))
-			return NP_OK;
-		*MEMBER(uint32_t, pb, r->pb_n) = r->number;
-		/* fall through */
-	case CTL_BIND_LEVEL:
-		*(int *)to = level_out(*(const enum np_log_level *)from);
-		return NP_OK;
-	case CTL_BIND_TEXT:
-	case CTL_BIND_ID:
-		return text_out(r, from, to, mem);
-	case CTL_BIND_LONG:
-		return text_out(r, *(char *const *)from, to, mem);
-	case CTL_BIND_WORDS:
-		return words_out(r, from, pb, mem);
-	case CTL_BIND_BLOB:
-		return blob_out(r, from, pb);
-	case CTL_BIND_MESSAGE:
-		return message_out(r, own, pb, mem);
-	case CTL_BIND_MESSAGES:
-		return messages_out(r, own, pb, mem);
-	case CTL_BIND_IDS:
-		return ids_out(r, own, pb, mem);
-	case CTL_BIND_NUMBERS:
-		if (*MEMBER_C(size_t, own, r->own_n) > r->max)
-			return NP_ELIMIT;
-		memcpy(to, from, sizeof(void *));
-		*MEMBER(size_t, pb, r->pb_n) = *MEMBER_C(size_t, own, r->own_n);
-		return NP_OK;
-	}
-	return NP_EINVAL;
-}
-
-enum np_err ctl_bind_out(const struct ctl_binds *b, const void *own, void *pb, struct ctl_mem *mem)
-{
-	size_t i;
-
-	for (i = 0; i < b->n; i++) {
-		enum np_err err = row_out(&b->rows[i], own, pb, mem);
 
 		if (err != NP_OK)
 			return err;

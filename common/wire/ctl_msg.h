@@ -315,7 +315,11 @@ struct ctl_event {
  * ctl_request_decode - @in to *out, protobuf or JSON by its first byte. On success the caller
  * releases it. On error *out holds nothing to release, but encoding and (where it could be read)
  * request_id are set, so that an answer can be given.
- * Errors: NP_EINVAL (CODE_MALFORMED; @diag "path: reason"), NP_ELIMIT (CODE_LIMIT), NP_ENOMEM.
+ * Errors: NP_EINVAL (CODE_MALFORMED: form, unknown JSON names, a missing or wrong id),
+ * NP_ELIMIT (CODE_LIMIT: a text, list or message that is too large), NP_ENOMEM. @diag (may be
+ * NULL) says "path: reason", as in "apply.spec.id: missing", and never a value.
+ * Unknown protobuf fields, commands and enum values are no errors: they are left out, NONE,
+ * UNSPECIFIED. An unknown log level is INFO in a line, as absent in Subscribe. Thread: main.
  */
 enum np_err ctl_request_decode(const void *in, size_t len, struct ctl_request *out,
 			       struct np_diag *diag) NP_MUST_CHECK;
@@ -330,7 +334,10 @@ void ctl_event_release(struct ctl_event *e);
 
 /*
  * ctl_request_encode, ctl_reply_encode, ctl_event_encode - appended to @out; JSON ends in LF, and
- * an event's JSON has the body member first. Errors: NP_ENOMEM, NP_ELIMIT (@out is full).
+ * an event's JSON has the body member first. Bytes of a text that are not UTF-8 go out as '?', log
+ * lines are cut to CTL_LINE_MAX. On error @out has its old content. With a spec or its url within,
+ * the content is secret: np_buf_wipe. Errors: NP_ENOMEM, NP_ELIMIT (@out is full, or a list or text
+ * is larger than the receiver takes). Thread: any for protobuf and JSON.
  */
 enum np_err ctl_request_encode(const struct ctl_request *r, struct np_buf *out) NP_MUST_CHECK;
 enum np_err ctl_reply_encode(const struct ctl_reply *r, enum ctl_encoding enc,

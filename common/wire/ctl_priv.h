@@ -3,7 +3,7 @@
  * common/wire.
  *
  * One table of rows per message (ctl_table.c) says which field of the generated struct is which
- * member of ours; the walks over it (ctl_bind.c) convert, check sizes and release. Memory of
+ * member of ours; the walks over it (ctl_bind.c, ctl_bind_out.c) convert, check sizes and release. Memory of
  * generated messages comes from a struct ctl_mem and goes as a whole.
  */
 #ifndef NP_WIRE_CTL_PRIV_H
@@ -68,7 +68,11 @@ enum ctl_bind_kind {
 	CTL_BIND_NUMBERS,  /* uint64_t * and size_t; at most max */
 };
 
-#define CTL_BIND_NO_FLAG UINT32_MAX /* own_n of a MESSAGE that is always there */
+/* A member by its offset; of what is only read. */
+#define MEMBER(type, base, off)	  ((type *)(void *)((char *)(base) + (off)))
+#define MEMBER_C(type, base, off) ((type const *)(const void *)((const char *)(base) + (off)))
+
+#define CTL_BIND_NO_FLAG	  UINT32_MAX /* own_n of a MESSAGE that is always there */
 
 struct ctl_bind {
 	enum ctl_bind_kind kind;
@@ -103,6 +107,9 @@ enum np_err ctl_bind_out(const struct ctl_binds *b, const void *own, void *pb,
 			 struct ctl_mem *mem) NP_MUST_CHECK;
 /* ctl_bind_release - frees and wipes what @own owns, sets it to none. */
 void ctl_bind_release(const struct ctl_binds *b, void *own);
+
+/* ctl_level_number - of Level in control.proto; 0 for none of them. */
+int ctl_level_number(enum np_log_level level);
 
 /* ctl_new - an initialised message from @mem, NULL as ctl_mem_get. */
 void *ctl_new(struct ctl_mem *mem, const ProtobufCMessageDescriptor *d);
