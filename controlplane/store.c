@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/mono.h"
 #include "core/proof.h"
 #include "store_engine.h"
 
@@ -19,11 +20,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
-#define GROUP_MAX 512 /* transactions of one commit */
+#define GROUP_MAX     512  /* transactions of one commit */
+#define FIRST_COPY_MS 5000 /* after the first commit, when a copy was due at the opening */
 
 /* Owned by exactly one of waiting, the thread and ready; freed when its done was called. */
 struct txn {
@@ -53,6 +56,8 @@ struct store {
 	struct txn_queue waiting, ready;
 	size_t pending; /* accepted, done not called */
 	bool copy, stopping;
+	bool copy_due;		/* copy_at is not set yet */
+	struct np_mono copy_at; /* 0: not */
 };
 
 static void queue_init(struct txn_queue *q)
@@ -147,6 +152,9 @@ static void run_group(struct store *s)
 	pthread_mutex_lock(&s->lock);
 	for (size_t i = 0; i < n; i++)
 		queue_put(&s->ready, list[i]);
+	if (s->copy_due)
+		s->copy_at = np_mono_add_ms(np_mono_now(), FIRST_COPY_MS);
+	s->copy_due = false;
 	/* Fails only when the counter is full: then the loop has been told already. */
 	if (write(s->fd, &one, sizeof(one)) == -1)
 		NP_ASSERT(errno == EAGAIN);
@@ -160,6 +168,21 @@ static void run_copy(struct store *s)
 	if (store_engine_copy(s->engine, &diag) != NP_OK)
 		np_log(NP_LOG_ERROR, NULL, "no copy of the state was made: %s", diag.text);
 	pthread_mutex_lock(&s->lock);
+}
+
+/* With the lock held. A state without any copy does not wait for the first one until somebody asks,
+ * but long enough that it holds more than its first row. */
+static void wait_for_work(struct store *s)
+{
+	struct timespec until = {.tv_sec = s->copy_at.us / 1000000,
+				 .tv_nsec = s->copy_at.us % 1000000 * 1000};
+
+	if (s->copy_at.us == 0) {
+		pthread_cond_wait(&s->work, &s->lock);
+	} else if (pthread_cond_timedwait(&s->work, &s->lock, &until) == ETIMEDOUT) {
+		s->copy_at.us = 0;
+		s->copy = true;
+	}
 }
 
 static void *store_main(void *arg)
@@ -176,7 +199,7 @@ static void *store_main(void *arg)
 		} else if (s->stopping) {
 			break;
 		} else {
-			pthread_cond_wait(&s->work, &s->lock);
+			wait_for_work(s);
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -355,6 +378,7 @@ enum np_err store_open(struct event_base *base, const char *url, const char *sta
 {
 	char path[STORE_PATH_MAX] = "";
 	enum np_err err = path_of(url, state_dir, path, diag);
+	pthread_condattr_t attr;
 	bool is_fresh = false;
 	struct store *s;
 
@@ -367,10 +391,15 @@ enum np_err store_open(struct event_base *base, const char *url, const char *sta
 	queue_init(&s->waiting);
 	queue_init(&s->ready);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->work, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->work, &attr);
+	pthread_condattr_destroy(&attr);
 	err = store_make_dirs(path, diag);
 	if (err == NP_OK)
 		err = store_engine_open(path, &s->engine, &is_fresh, &s->epoch, note, diag);
+	if (err == NP_OK)
+		s->copy_due = store_engine_copy_due(s->engine);
 	if (err == NP_OK)
 		err = loop_init(s, base, diag);
 	if (err == NP_OK)

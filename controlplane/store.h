@@ -73,7 +73,8 @@ enum np_err store_txn(struct store *s, const struct store_op *ops, size_t n, sto
 /* store_epoch - grows with every store_open, also over a copy that had to be used; never 0. */
 uint64_t store_epoch(const struct store *s);
 /* store_copy - a consistent copy beside the database (rotating STORE_COPIES), on the store's
- * thread, only when something changed since the last one. */
+ * thread, only when something changed since the last one. The first one of a state that has none,
+ * or only an old one, is made unasked, some seconds after the first transaction. */
 void store_copy(struct store *s);
 /* store_close - commits what waits (done callbacks are called), copies, closes. Blocks. */
 void store_close(struct store *s);

@@ -32,6 +32,8 @@ void store_engine_rollback(struct store_engine *e);
 
 /* store_engine_copy - into the newest of the rotating copies; NP_OK, too, if nothing changed. */
 enum np_err store_engine_copy(struct store_engine *e, struct np_diag *diag) NP_MUST_CHECK;
+/* store_engine_copy_due - at the opening there was no copy, or one that is older than the rows. */
+bool store_engine_copy_due(const struct store_engine *e);
 void store_engine_close(struct store_engine *e);
 
 /* -- files: store_files.c. All are for their owner alone, whatever the umask. -- */

@@ -39,7 +39,12 @@ struct store_engine {
 	sqlite3_stmt *put; /* owned, as the next ones */
 	sqlite3_stmt *remove;
 	sqlite3_stmt *count;
+	bool copy_due;
 };
+
+#define IS_STALE                                                     \
+	"SELECT (SELECT value FROM meta WHERE name = 'changes') <> " \
+	"(SELECT value FROM meta WHERE name = 'copied')"
 
 /* -- small ones -- */
 
@@ -371,9 +376,9 @@ static enum np_err prepare(struct store_engine *e, struct np_diag *diag)
 static enum np_err set_up(struct store_engine *e, bool *fresh, uint64_t *epoch,
 			  struct np_diag *diag)
 {
-	int64_t version = 0, value = 0, named = 0;
-	enum np_err err = NP_OK;
-	char sql[160];
+	int64_t version = 0, value = 0, named = 0, stale = 0;
+	char sql[160], copy[STORE_NAME_MAX];
+	enum np_err err;
 
 	/* FULL: what was acknowledged survives a loss of power; secure_delete: keys do not stay. */
 	err = run(e->db, e->path,
@@ -395,10 +400,13 @@ static enum np_err set_up(struct store_engine *e, bool *fresh, uint64_t *epoch,
 	if (err != NP_OK)
 		return err;
 	if (!number(e->db, "SELECT value FROM meta WHERE name = 'epoch'", &value) ||
-	    !number(e->db, "SELECT count(*) FROM rows WHERE kind = 1 AND id = 'master'", &named))
+	    !number(e->db, "SELECT count(*) FROM rows WHERE kind = 1 AND id = 'master'", &named) ||
+	    !number(e->db, IS_STALE, &stale))
 		return failed(e->db, e->path, diag);
 	*epoch = (uint64_t)value;
 	*fresh = named == 0;
+	store_copy_name(e->path, 1, copy);
+	e->copy_due = stale != 0 || store_exists(copy, NULL) == NP_ENOTFOUND;
 	return prepare(e, diag);
 }
 
@@ -467,6 +475,11 @@ enum np_err store_engine_peek(const char *path, store_row_fn fn, void *arg, stru
 		close_db(&db);
 	}
 	return err;
+}
+
+bool store_engine_copy_due(const struct store_engine *e)
+{
+	return e->copy_due;
 }
 
 void store_engine_close(struct store_engine *e)
@@ -547,10 +560,7 @@ enum np_err store_engine_copy(struct store_engine *e, struct np_diag *diag)
 	enum np_err err;
 	int64_t stale;
 
-	if (!number(e->db,
-		    "SELECT (SELECT value FROM meta WHERE name = 'changes') <> "
-		    "(SELECT value FROM meta WHERE name = 'copied')",
-		    &stale))
+	if (!number(e->db, IS_STALE, &stale))
 		return failed(e->db, e->path, diag);
 	if (stale == 0)
 		return NP_OK;

@@ -1,5 +1,6 @@
 /*
- * test_store.c - rows, order, transactions, files' modes, a full queue, a full disk, SIGKILL.
+ * test_store.c - rows, order, transactions, files' modes, a full queue, a full disk, SIGKILL. The
+ * store has a thread of its own (pthread): for the thread sanitizer, too.
  */
 #include "store.h"
 

@@ -306,6 +306,22 @@ static void copy__changes__three_rotate_and_only_when_changed(void **state)
 	}
 }
 
+static void copy__none_yet__made_unasked(void **state)
+{
+	struct box *b = *state;
+	char name[256];
+	unsigned n = 0;
+
+	assert_int_equal(box_open(b), NP_OK);
+	box_put(b, STORE_META, "x", 1, "x");
+	box_wait(b, 1);
+	for (unsigned i = 0; i < 400 && n == 0; i++) {
+		usleep(50000);
+		n = find_file(b, "nodepass.db.backup-1", name);
+	}
+	assert_int_equal(n, 1);
+}
+
 /* -- two masters -- */
 
 static void take__second_master__refused_with_pid_and_address(void **state)
@@ -369,6 +385,7 @@ int main(void)
 	    IN_BOX(open__database_of_another_program__refused_and_untouched),
 	    IN_BOX(open__is_a_directory__error),
 	    IN_BOX(copy__changes__three_rotate_and_only_when_changed),
+	    IN_BOX(copy__none_yet__made_unasked),
 	    IN_BOX(take__second_master__refused_with_pid_and_address),
 	    IN_BOX(take__owner_killed__free),
 	};
