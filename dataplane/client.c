@@ -407,6 +407,11 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	client_event(arg, NP_CLIENT_EV_TIMER);
 }
 
+bool client_new_blocks(const struct np_config *cfg)
+{
+	return cfg->ca != NULL || client_wants_verification(cfg);
+}
+
 enum np_err client_new(struct instance *inst, struct client **out, struct np_diag *diag)
 {
 	const struct np_config *cfg = instance_cfg(inst);

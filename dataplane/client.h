@@ -28,6 +28,8 @@ struct maker;
  * instance_start. */
 enum np_err client_new(struct instance *inst, struct client **out,
 		       struct np_diag *diag) NP_MUST_CHECK;
+/* client_new_blocks - would it read files? */
+bool client_new_blocks(const struct np_config *cfg);
 void client_start(struct client *c);
 /* client_drain - tells the server; client_stop - Bye, and the session ends. */
 void client_drain(struct client *c, int64_t ms);

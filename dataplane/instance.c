@@ -153,12 +153,16 @@ static enum np_err prepare(struct instance *inst, const struct instance_auth *au
 		if (err != NP_OK)
 			return err;
 	}
-	return cfg->mode == 1 ? NP_OK : client_new(inst, &inst->client, diag);
+	/* mode=0 may turn out to be single-end: then without the memory of a client. */
+	if (cfg->mode == 1 || (cfg->mode == 0 && !client_new_blocks(cfg)))
+		return NP_OK;
+	return client_new(inst, &inst->client, diag);
 }
 
 bool instance_new_blocks(const struct np_config *cfg)
 {
-	return cfg->role == NP_ROLE_SERVER || cfg->tls > 0 || cfg->mode != 1;
+	return cfg->role == NP_ROLE_SERVER || cfg->tls > 0 ||
+	       (cfg->mode != 1 && client_new_blocks(cfg));
 }
 
 enum np_err instance_new(const char *id, struct np_config *cfg, const struct instance_auth *auth,

@@ -331,6 +331,12 @@ static void start_server(struct instance *inst)
 
 static void become_client(struct instance *inst)
 {
+	struct np_diag diag;
+
+	if (inst->client == NULL && client_new(inst, &inst->client, &diag) != NP_OK) {
+		instance_failed(inst, "the client cannot be made");
+		return;
+	}
 	inst->mode = MODE_CLIENT;
 	tls_files_free(inst->tls_files); /* for visitors of a single end */
 	inst->tls_files = NULL;

@@ -6,6 +6,7 @@
  */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "key_cache.h"
 #include "core/dirs.h"
 #include "managed.h"
 #include "offload.h"
@@ -13,6 +14,7 @@
 #include "runtime.h"
 #include "stream.h"
 #include "tls.h"
+#include "tls_files.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -347,6 +349,8 @@ static int begin(void)
 static void finish(int sig_fd)
 {
 	stream_exit();
+	tls_files_exit();
+	key_cache_exit();
 	tls_exit();
 	np_log_stop();
 	close(sig_fd);

@@ -7,6 +7,7 @@
 #include "offload.h"
 #include "runtime.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -58,6 +59,50 @@ static enum np_err ctx_for(bool visitors, const struct tls_identity *id, SSL_CTX
 	return visitors ? tls_visitor_ctx(id, out) : tls_server_ctx(id, out);
 }
 
+/*
+ * Instances without files show one certificate, made on first need, and share its contexts: thousands
+ * of them need neither a key each nor the memory of a context each.
+ */
+static struct {
+	pthread_mutex_t lock; /* helper threads meet here */
+	bool made;
+	struct tls_identity identity;
+	SSL_CTX *ctx[2]; /* of tunnel ports, of visitors; a reference of their own */
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static enum np_err own_ctx(bool visitors, uint8_t fingerprint[NP_FINGERPRINT_LEN], SSL_CTX **out)
+{
+	enum np_err err = NP_OK;
+
+	pthread_mutex_lock(&own.lock);
+	if (!own.made)
+		err = tls_identity_make(&own.identity);
+	own.made |= err == NP_OK;
+	if (err == NP_OK && own.ctx[visitors] == NULL)
+		err = ctx_for(visitors, &own.identity, &own.ctx[visitors]);
+	if (err == NP_OK && SSL_CTX_up_ref(own.ctx[visitors]) != 1)
+		err = NP_ECRYPTO;
+	if (err == NP_OK) {
+		*out = own.ctx[visitors];
+		memcpy(fingerprint, own.identity.fingerprint, NP_FINGERPRINT_LEN);
+	}
+	pthread_mutex_unlock(&own.lock);
+	return err;
+}
+
+void tls_files_exit(void)
+{
+	pthread_mutex_lock(&own.lock);
+	for (int i = 0; i < 2; i++) {
+		SSL_CTX_free(own.ctx[i]);
+		own.ctx[i] = NULL;
+	}
+	if (own.made)
+		tls_identity_release(&own.identity);
+	own.made = false;
+	pthread_mutex_unlock(&own.lock);
+}
+
 enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files **out,
 			  struct np_diag *diag)
 {
@@ -70,12 +115,16 @@ enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files
 		return NP_ENOMEM;
 	t->inst = inst;
 	t->visitors = visitors;
-	if (cfg->tls == 2) {
-		times_of(cfg->crt, cfg->keyfile, &t->times);
-		err = tls_identity_load(cfg->crt, cfg->keyfile, &id, diag);
-	} else {
-		err = tls_identity_make(&id);
+	if (cfg->tls != 2) {
+		err = own_ctx(visitors, t->fingerprint, &t->ctx);
+		if (err == NP_OK)
+			*out = t;
+		else
+			np_free(t);
+		return err;
 	}
+	times_of(cfg->crt, cfg->keyfile, &t->times);
+	err = tls_identity_load(cfg->crt, cfg->keyfile, &id, diag);
 	if (err != NP_OK) {
 		np_free(t);
 		return err;

@@ -23,6 +23,8 @@ enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files
 enum np_err tls_files_watch(struct tls_files *t,
 			    void (*on_new)(struct instance *inst)) NP_MUST_CHECK;
 void tls_files_free(struct tls_files *t);
+/* tls_files_exit - gives the certificate of instances without files back; at the end of the process. */
+void tls_files_exit(void);
 /* tls_files_ctx - for new connections; NULL when @t is NULL. Thread: home. */
 SSL_CTX *tls_files_ctx(const struct tls_files *t);
 /* tls_files_fingerprints - of the certificate in use and of the one to come. */
