@@ -160,7 +160,7 @@ static enum health check_pages(sqlite3 *db, const char *path, struct np_diag *di
 {
 	enum health h = GOOD;
 	sqlite3_stmt *st;
-	const char *text;
+	const char *text, *line;
 
 	if (sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &st, NULL) != SQLITE_OK)
 		return health_of(db, path, diag);
@@ -169,8 +169,11 @@ static enum health check_pages(sqlite3 *db, const char *path, struct np_diag *di
 	} else {
 		text = (const char *)sqlite3_column_text(st, 0);
 		if (text == NULL || strcmp(text, "ok") != 0) {
+			line = text == NULL ? NULL : strchr(text, '\n'); /* after a headline */
 			np_diag_set(diag, NP_EPROTO, "store", "%s: %.200s", path,
-				    text == NULL ? "its check failed" : text);
+				    line != NULL   ? line + 1
+				    : text != NULL ? text
+						   : "its check failed");
 			h = DAMAGED;
 		}
 	}
