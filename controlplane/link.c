@@ -17,11 +17,14 @@
 #include <utlist.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -29,17 +32,19 @@
 #define LINK_MAGIC    0x4c494e4bu
 #define PATH_LEN      sizeof(((struct sockaddr_un *)NULL)->sun_path)
 #define REQUEST_BIT   0x80000000u /* the last word of the header of a request or reply */
-#define RETRY_OPEN_MS 200	  /* after sockets could not be opened */
+#define CLOSE_WAIT_MS 1000	  /* for the sockets at the end */
+#define DYING_MS      100
+#define RETRY_OPEN_MS 200 /* after sockets could not be opened */
 
 enum { END_CTL = 0, END_EVENTS, END_COUNT };
 
 /* One socket of a connection. Owned by link->conn. */
 struct link_end {
-	struct link *link; /* borrowed, lives longer */
+	struct link_conn *conn; /* borrowed: contains this */
 	nng_socket socket;
 	nng_aio *aio;
 	bool is_open;
-	/* guarded by link->lock: */
+	/* guarded by conn->lock: */
 	nng_msg *queue[LINK_QUEUE_MAX];
 	size_t first, count;
 	bool paused; /* no receive is under way */
@@ -47,7 +52,10 @@ struct link_end {
 	int pid;
 };
 
+/* Owned by the link until conn_close, then by the thread that closes it. */
 struct link_conn {
+	pthread_mutex_t lock; /* guards the ends; never held around a call of nng */
+	int wake_fd;	      /* owned; another descriptor of the link's */
 	struct link_end ends[END_COUNT];
 };
 
@@ -71,17 +79,16 @@ struct link {
 	struct link_pending *pending;
 	unsigned npending;
 	uint32_t number;
-	bool up, reset;
-
-	pthread_mutex_t lock; /* guards the ends; never held around a call of nng */
+	struct np_mono dead_at; /* with dying */
+	bool up, reset, dying;	/* dying: one socket is down, the other gets DYING_MS */
 };
 
-static void wake(const struct link *l)
+static void wake(int wake_fd)
 {
 	const uint64_t one = 1;
 
 	/* EAGAIN: the counter is full, the loop wakes all the same. */
-	if (write(l->wake_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
+	if (write(wake_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
 		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
 }
 
@@ -96,15 +103,15 @@ static void on_received(void *arg)
 
 	if (rc == NNG_ECLOSED || rc == NNG_ECANCELED)
 		return;
-	pthread_mutex_lock(&e->link->lock);
+	pthread_mutex_lock(&e->conn->lock);
 	if (msg != NULL) {
 		e->queue[(e->first + e->count) % LINK_QUEUE_MAX] = msg;
 		e->count++;
 	}
 	again = msg != NULL && e->count < LINK_QUEUE_MAX;
 	e->paused = !again;
-	pthread_mutex_unlock(&e->link->lock);
-	wake(e->link);
+	pthread_mutex_unlock(&e->conn->lock);
+	wake(e->conn->wake_fd);
 	if (again)
 		nng_recv_aio(e->socket, e->aio);
 }
@@ -131,15 +138,15 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 	}
 	if (ev == NNG_PIPE_EV_ADD_POST && nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_PID, &pid) != 0)
 		pid = 0;
-	pthread_mutex_lock(&e->link->lock);
+	pthread_mutex_lock(&e->conn->lock);
 	if (ev == NNG_PIPE_EV_ADD_POST) {
 		e->up = true;
 		e->pid = (int)pid;
 	} else if (ev == NNG_PIPE_EV_REM_POST && e->up) {
 		e->down = true;
 	}
-	pthread_mutex_unlock(&e->link->lock);
-	wake(e->link);
+	pthread_mutex_unlock(&e->conn->lock);
+	wake(e->conn->wake_fd);
 }
 
 /* -- the connection -- */
@@ -148,7 +155,7 @@ static nng_msg *end_pop(struct link_end *e, bool *resume)
 {
 	nng_msg *msg = NULL;
 
-	pthread_mutex_lock(&e->link->lock);
+	pthread_mutex_lock(&e->conn->lock);
 	if (e->count > 0) {
 		msg = e->queue[e->first];
 		e->first = (e->first + 1) % LINK_QUEUE_MAX;
@@ -157,7 +164,7 @@ static nng_msg *end_pop(struct link_end *e, bool *resume)
 	*resume = e->paused && e->count < LINK_QUEUE_MAX / 4;
 	if (*resume)
 		e->paused = false;
-	pthread_mutex_unlock(&e->link->lock);
+	pthread_mutex_unlock(&e->conn->lock);
 	return msg;
 }
 
@@ -210,33 +217,80 @@ static int end_open(struct link_end *e, int which, const char *path)
 	return rc;
 }
 
-static void conn_close(struct link *l)
+static void *conn_free(void *arg)
+{
+	struct link_conn *conn = arg;
+
+	for (int i = 0; i < END_COUNT; i++)
+		end_close(&conn->ends[i]);
+	pthread_mutex_destroy(&conn->lock);
+	if (conn->wake_fd != -1)
+		close(conn->wake_fd);
+	np_free(conn);
+	return NULL;
+}
+
+/*
+ * On a thread of its own: in nng 1.5.2 nng_close never returns when a message was being read just
+ * then (the transport asks for its body with an aio that was closed, and nobody ends the one above).
+ * @wait_ms: how long to wait for it.
+ */
+static void conn_close(struct link *l, int wait_ms)
 {
 	struct link_conn *conn = l->conn;
+	struct timespec end;
+	sigset_t all, old;
+	pthread_t thread;
+	int rc;
 
 	l->conn = NULL;
 	if (conn == NULL)
 		return;
-	for (int i = 0; i < END_COUNT; i++)
-		end_close(&conn->ends[i]);
-	np_free(conn);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	rc = pthread_create(&thread, NULL, conn_free, conn);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0) {
+		conn_free(conn);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += wait_ms / 1000;
+	if (wait_ms == 0 || pthread_timedjoin_np(thread, NULL, &end) != 0)
+		pthread_detach(thread);
 }
 
 static void timer_update(struct link *l);
+
+static struct link_conn *conn_new(int wake_fd)
+{
+	struct link_conn *conn = np_calloc(1, sizeof(*conn));
+
+	if (conn == NULL)
+		return NULL;
+	conn->wake_fd = fcntl(wake_fd, F_DUPFD_CLOEXEC, 0);
+	if (conn->wake_fd == -1) {
+		np_free(conn);
+		return NULL;
+	}
+	pthread_mutex_init(&conn->lock, NULL);
+	for (int i = 0; i < END_COUNT; i++)
+		conn->ends[i].conn = conn;
+	return conn;
+}
 
 static void conn_open(struct link *l)
 {
 	int rc = 0;
 
-	l->conn = np_calloc(1, sizeof(*l->conn));
-	for (int i = 0; i < END_COUNT && l->conn != NULL; i++)
-		l->conn->ends[i].link = l;
+	l->dying = false;
+	l->conn = conn_new(l->wake_fd);
 	/* Events first: what happens after the state was asked for must not be missed. */
 	for (int i = END_COUNT - 1; i >= 0 && l->conn != NULL && rc == 0; i--)
 		rc = end_open(&l->conn->ends[i], i, l->paths[i]);
 	if (rc != 0) {
 		np_log(NP_LOG_WARN, NULL, "connection to the data plane: %s", nng_strerror(rc));
-		conn_close(l);
+		conn_close(l, 0);
 	}
 	timer_update(l);
 }
@@ -249,6 +303,8 @@ static void timer_update(struct link *l)
 	struct link_pending *p;
 	int64_t us = RETRY_OPEN_MS * 1000;
 
+	if (l->dying)
+		first = l->dead_at;
 	DL_FOREACH (l->pending, p) {
 		if (!np_mono_is_set(first) || np_mono_before(p->deadline, first))
 			first = p->deadline;
@@ -327,7 +383,7 @@ enum np_err link_send(struct link *l, struct ctl_request *req, int timeout_ms, l
 	struct np_buf bytes;
 	enum np_err err;
 
-	if (!l->up || l->reset || l->conn == NULL)
+	if (!l->up || l->reset || l->dying || l->conn == NULL)
 		return NP_ESTATE;
 	if (l->npending >= LINK_WINDOW)
 		return NP_EAGAIN;
@@ -358,7 +414,9 @@ enum np_err link_send(struct link *l, struct ctl_request *req, int timeout_ms, l
 
 unsigned link_room(const struct link *l)
 {
-	return l->up && !l->reset && l->npending < LINK_WINDOW ? LINK_WINDOW - l->npending : 0;
+	return l->up && !l->reset && !l->dying && l->npending < LINK_WINDOW
+		   ? LINK_WINDOW - l->npending
+		   : 0;
 }
 
 /* -- what came -- */
@@ -441,7 +499,7 @@ static void link_down(struct link *l)
 	bool was_up = l->up, at_once = was_up || l->reset;
 
 	l->up = false;
-	conn_close(l);
+	conn_close(l, 0);
 	l->reset = false;
 	while (l->pending != NULL)
 		pending_end(l, l->pending, NP_ECLOSED, NULL);
@@ -456,8 +514,9 @@ static void link_down(struct link *l)
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *l = arg;
+	struct link_conn *before = l->conn;
 	struct link_end *ctl, *events;
-	bool up, down, more;
+	bool up, down, both, more;
 	uint64_t n;
 	int pid;
 
@@ -469,11 +528,12 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 		return;
 	ctl = &l->conn->ends[END_CTL];
 	events = &l->conn->ends[END_EVENTS];
-	pthread_mutex_lock(&l->lock);
+	pthread_mutex_lock(&l->conn->lock);
 	up = ctl->up && events->up;
 	down = ctl->down || events->down;
+	both = ctl->down && events->down;
 	pid = ctl->pid;
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_unlock(&l->conn->lock);
 	if (up && !down && !l->up && !l->reset) {
 		l->up = true;
 		l->cb.on_up(l->arg, pid);
@@ -481,23 +541,33 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	/* Replies first: what they are the answer to came before what is reported now. */
 	more = end_drain(l, END_CTL);
 	more = end_drain(l, END_EVENTS) || more;
-	if (l->reset || (down && !more))
+	if (l->reset || (both && !more) || (down && !l->up))
 		link_down(l);
 	else if (more)
-		wake(l);
+		wake(l->wake_fd);
+	/* A process that ends loses both: closing the other while it still reads is avoided. */
+	if (down && l->up && l->conn == before && !l->dying) {
+		l->dying = true;
+		l->dead_at = np_mono_add_ms(np_mono_now(), DYING_MS);
+	}
 	timer_update(l);
 }
 
 void link_reset(struct link *l)
 {
 	l->reset = true;
-	wake(l);
+	wake(l->wake_fd);
 }
 
+/*
+ * A dial that is under way is left alone: it is tried again every LINK_REDIAL_MS by itself, and a
+ * connection that goes away in the middle of nng's handshake can leave the listener at the other
+ * end without an accept for good (nng 1.5.2).
+ */
 void link_kick(struct link *l)
 {
-	if (!l->up)
-		link_reset(l);
+	if (l->conn == NULL)
+		conn_open(l);
 }
 
 enum np_err link_new(struct event_base *base, const char *ctl_path, const char *events_path,
@@ -516,7 +586,6 @@ enum np_err link_new(struct event_base *base, const char *ctl_path, const char *
 	l->arg = arg;
 	snprintf(l->paths[END_CTL], PATH_LEN, "%s", ctl_path);
 	snprintf(l->paths[END_EVENTS], PATH_LEN, "%s", events_path);
-	pthread_mutex_init(&l->lock, NULL);
 	l->timer = evtimer_new(base, on_timer, l);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->wake_fd != -1)
@@ -536,7 +605,7 @@ void link_free(struct link *l)
 
 	if (l == NULL)
 		return;
-	conn_close(l);
+	conn_close(l, CLOSE_WAIT_MS);
 	DL_FOREACH_SAFE (l->pending, p, tmp) {
 		DL_DELETE(l->pending, p);
 		np_free(p);
@@ -547,7 +616,6 @@ void link_free(struct link *l)
 		event_free(l->timer);
 	if (l->wake_fd != -1)
 		close(l->wake_fd);
-	pthread_mutex_destroy(&l->lock);
 	l->magic = 0;
 	np_free(l);
 }
