@@ -99,7 +99,7 @@ static enum ctl_code apply_new(struct registry *r, const struct ctl_spec *spec,
 /* The URL that serves is kept until another one has taken its place. */
 static void keep_last(struct entry *e)
 {
-	if (e->last == NULL && e->cur != NULL && e->state == CTL_RUNNING) {
+	if (e->last == NULL && e->cur != NULL && e->cur->phase == RUN_STARTED) {
 		e->last = np_calloc(1, sizeof(*e->last));
 		if (e->last != NULL) {
 			*e->last = e->spec;

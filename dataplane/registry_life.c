@@ -201,6 +201,26 @@ static void run_start(struct run *run)
 	run_order(run, ORDER_START, 0, NP_REASON_DONE);
 }
 
+/* The change was refused after all: what serves goes on, and is again what it should be. */
+static void take_back(struct entry *e, const char *text)
+{
+	uint64_t refused = e->spec.revision;
+
+	if (e->last != NULL) {
+		struct ctl_spec good = *e->last;
+
+		good.desired = e->spec.desired;
+		good.restart_nonce = e->spec.restart_nonce;
+		ctl_spec_release(&e->spec);
+		e->spec = good;
+		np_free(e->last);
+		e->last = NULL;
+	}
+	if (e->cur != NULL)
+		e->cur->change = e->change;
+	entry_nack(e, refused, text);
+}
+
 static void begin(struct entry *e, struct run **place)
 {
 	struct np_diag diag = {.text = "out of memory"};
@@ -216,7 +236,7 @@ static void begin(struct entry *e, struct run **place)
 		if (place == &e->cur)
 			entry_fail(e, diag.text);
 		else
-			entry_nack(e, e->spec.revision, diag.text);
+			take_back(e, diag.text);
 		return;
 	}
 	*place = run;
@@ -243,26 +263,6 @@ static void promote(struct entry *e)
 	e->starts++;
 	sums_restart(e);
 	entry_changed(e);
-}
-
-/* The change was refused after all: what serves goes on, and is again what it should be. */
-static void take_back(struct entry *e, const char *text)
-{
-	uint64_t refused = e->spec.revision;
-
-	if (e->last != NULL) {
-		struct ctl_spec good = *e->last;
-
-		good.desired = e->spec.desired;
-		good.restart_nonce = e->spec.restart_nonce;
-		ctl_spec_release(&e->spec);
-		e->spec = good;
-		np_free(e->last);
-		e->last = NULL;
-	}
-	if (e->cur != NULL)
-		e->cur->change = e->change;
-	entry_nack(e, refused, text);
 }
 
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag)
@@ -339,6 +339,12 @@ static void follow(struct entry *e)
 		change = NP_CHANGE_RESTART;
 	if (e->renew > e->cur->change)
 		change = NP_CHANGE_RESTART;
+	if (change == NP_CHANGE_LIVE && entry_needs_check(e, &cfg)) {
+		if (entry_check_files(e, &cfg) != NP_OK)
+			take_back(e, "the files cannot be read now");
+		np_config_release(&cfg);
+		return;
+	}
 	if (change == NP_CHANGE_LIVE && run_configure(e->cur, &cfg) != NP_OK)
 		take_back(e, "out of memory");
 	np_config_release(&cfg);
@@ -349,6 +355,15 @@ static void follow(struct entry *e)
 	e->cur->change = e->change;
 	forget_last(e);
 	entry_changed(e);
+}
+
+void entry_files_checked(struct entry *e, enum np_err err, const struct np_diag *diag)
+{
+	if (err != NP_OK)
+		take_back(e, diag->text);
+	else
+		e->files_checked = e->change;
+	entry_step(e);
 }
 
 /* -- the states -- */
@@ -376,8 +391,11 @@ void run_on_news(struct run *run, const struct news_mail *n)
 		run_over(run);
 		return;
 	}
-	if (e != NULL && run == e->next)
+	if (e != NULL && run == e->next) {
 		promote(e);
+		if (n->mode == MODE_CLIENT && n->state == INSTANCE_STARTING)
+			entry_set_state(e, CTL_STARTING, NULL); /* it looks for its server */
+	}
 	if (e == NULL || run != e->cur || run->phase != RUN_STARTED) {
 		if (n->state == INSTANCE_ERROR)
 			run_end(run, 0, NP_REASON_ERROR);

@@ -84,6 +84,7 @@ struct entry {
 	struct run *cur, *next, *old;
 	uint64_t change; /* counts accepted changes of the URL */
 	uint64_t renew;	 /* the last one that no running instance can take over */
+	uint64_t files_checking, files_checked; /* the change whose files are, were read */
 	enum ctl_state state;
 	int64_t since_ms;
 	uint32_t starts;
@@ -152,6 +153,13 @@ void run_reload(struct run *run);
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);
 void run_on_lent(struct run *run);
 void run_on_news(struct run *run, const struct news_mail *n);
+
+/* registry_files.c: entry_needs_check - does @cfg name other files than those in use, and were they
+ * not read yet? entry_check_files - entry_files_checked (registry_life.c) follows. Errors: NP_ENOMEM,
+ * those of offload_submit. */
+bool entry_needs_check(const struct entry *e, const struct np_config *cfg);
+enum np_err entry_check_files(struct entry *e, const struct np_config *cfg) NP_MUST_CHECK;
+void entry_files_checked(struct entry *e, enum np_err err, const struct np_diag *diag);
 
 /* registry_stats.c */
 /* sums_bury - @run's counters join those of its entry. */

@@ -208,7 +208,7 @@ bool registry_status(struct registry *r, const char *id, struct ctl_status *out)
 		return false;
 	memset(out, 0, sizeof(*out));
 	snprintf(out->id, sizeof(out->id), "%s", e->spec.id);
-	out->revision = e->last != NULL ? e->last->revision : e->spec.revision;
+	out->revision = e->spec.revision;
 	out->state = e->state;
 	out->since_ms = e->since_ms;
 	out->starts = e->starts;

@@ -7,10 +7,12 @@
 #include "base/alloc.h"
 #include "offload.h"
 #include "runtime.h"
+#include "tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <malloc.h>
+#include <openssl/pem.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -441,6 +443,79 @@ static void registry_apply__slot__counts_at_once(void **state)
 	close(one);
 }
 
+static void write_pair(const char *folder, const char *name, uint8_t fingerprint[32])
+{
+	struct tls_identity id;
+	char path[128];
+	FILE *f;
+
+	assert_int_equal(tls_identity_make(&id), NP_OK);
+	memcpy(fingerprint, id.fingerprint, 32);
+	snprintf(path, sizeof(path), "%s/%s.crt", folder, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(PEM_write_X509(f, id.cert), 1);
+	fclose(f);
+	snprintf(path, sizeof(path), "%s/%s.key", folder, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(PEM_write_PrivateKey(f, id.key, NULL, NULL, 0, NULL, NULL), 1);
+	fclose(f);
+	tls_identity_release(&id);
+}
+
+/* Does a visitor on @port see the certificate with @fingerprint? */
+static bool shows(uint16_t port, const uint8_t fingerprint[32])
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	int fd = visitor_open(port);
+	uint8_t is[32] = {0};
+
+	assert_int_not_equal(fd, -1);
+	SSL_set_fd(ssl, fd);
+	assert_int_equal(SSL_connect(ssl), 1);
+	assert_int_equal(tls_peer_fingerprint(ssl, is), NP_OK);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd);
+	return memcmp(is, fingerprint, 32) == 0;
+}
+
+#define WITH_FILES SINGLE "&tls=2&crt=%s/%s.crt&key=%s/%s.key"
+
+static void registry_apply__other_files__shown_without_restart(void **state)
+{
+	struct fixture *f = *state;
+	char folder[] = "/tmp/np-registry-XXXXXX", path[128];
+	uint16_t port = free_port();
+	uint8_t one[32], two[32];
+
+	assert_non_null(mkdtemp(folder));
+	write_pair(folder, "one", one);
+	write_pair(folder, "two", two);
+	(void)apply(f, "a", 1, CTL_DESIRED_RUNNING, WITH_FILES, port, f->a.port, folder, "one",
+		    folder, "one");
+	UNTIL(f, status(f, "a").state == CTL_RUNNING);
+	assert_true(shows(port, one));
+	(void)apply(f, "a", 2, CTL_DESIRED_RUNNING, WITH_FILES, port, f->a.port, folder, "one",
+		    folder, "two"); /* key and certificate of two pairs */
+	UNTIL(f, status(f, "a").nack_revision == 2);
+	assert_int_equal(status(f, "a").revision, 1);
+	assert_true(shows(port, one));
+	(void)apply(f, "a", 3, CTL_DESIRED_RUNNING, WITH_FILES, port, f->a.port, folder, "two",
+		    folder, "two");
+	UNTIL(f, shows(port, two));
+	assert_int_equal(status(f, "a").starts, 1);
+	assert_int_equal(status(f, "a").revision, 3);
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "%s/%s.%s", folder, i < 2 ? "one" : "two",
+			 i % 2 == 0 ? "crt" : "key");
+		unlink(path);
+	}
+	rmdir(folder);
+}
+
 /* -- replaced -- */
 
 static void registry_apply__other_protocols__no_visitor_is_refused(void **state)
@@ -709,10 +784,11 @@ static void registry_apply__many__idle_costs_nothing(void **state)
 	begin = np_mono_now();
 	for (unsigned i = 0; i < many; i++) {
 		snprintf(id, sizeof(id), "i%u", i);
-		assert_int_equal(apply(f, id, 1, CTL_DESIRED_RUNNING,
-				       "client://127.0.%u.%u:12345/127.0.0.1:%u?mode=1&noudp=1&log=none",
-				       1 + i / 250, 1 + i % 250, f->a.port),
-				 CTL_ACCEPTED);
+		assert_int_equal(
+		    apply(f, id, 1, CTL_DESIRED_RUNNING,
+			  "client://127.0.%u.%u:12345/127.0.0.1:%u?mode=1&noudp=1&log=none",
+			  1 + i / 250, 1 + i % 250, f->a.port),
+		    CTL_ACCEPTED);
 	}
 	UNTIL(f, running(f) == many);
 	print_message("%u instances: running after %lld ms, %zu bytes each\n", many,
@@ -744,6 +820,7 @@ int main(void)
 	    TEST(registry_apply__stopped__listens_not),
 	    TEST(registry_apply__other_target__session_stays),
 	    TEST(registry_apply__slot__counts_at_once),
+	    TEST(registry_apply__other_files__shown_without_restart),
 	    TEST(registry_apply__other_protocols__no_visitor_is_refused),
 	    TEST(registry_apply__newest_wish__wins),
 	    TEST(registry_action__stop__listener_at_once),
