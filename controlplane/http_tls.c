@@ -34,7 +34,7 @@ struct http_tls {
 
 static const char *openssl_reason(void)
 {
-	const char *text = ERR_reason_error_string(ERR_peek_last_error());
+	const char *text = ERR_reason_error_string(ERR_peek_error());
 
 	return text != NULL ? text : "unknown reason";
 }

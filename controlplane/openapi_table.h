@@ -89,12 +89,13 @@ OA_FIELD("Error", "error", "string", "", "one of the texts above, or one that na
 
 /* What bodies hold. Nothing is required by PATCH and POST /info; null is as if absent. */
 #ifdef OA_BODY
-OA_BODY("NewInstance", "{\"type\":\"object\",\"required\":[\"url\"],\"properties\":{"
-		       "\"url\":{\"type\":\"string\",\"examples\":["
-		       "\"server://0.0.0.0:10101/0.0.0.0:8080?tls=1\"]},"
-		       "\"alias\":{\"type\":[\"string\",\"null\"],\"maxLength\":256}}}")
+OA_BODY("NewInstance",
+	"{\"type\":\"object\",\"required\":[\"url\"],\"properties\":{"
+	"\"url\":{\"type\":\"string\",\"pattern\":\"^(server|client)://\",\"examples\":["
+	"\"server://0.0.0.0:10101/0.0.0.0:8080?tls=1\"]},"
+	"\"alias\":{\"type\":[\"string\",\"null\"],\"maxLength\":256}}}")
 OA_BODY("NewUrl", "{\"type\":\"object\",\"required\":[\"url\"],\"properties\":{"
-		  "\"url\":{\"type\":\"string\"}}}")
+		  "\"url\":{\"type\":\"string\",\"pattern\":\"^(server|client)://\"}}}")
 OA_BODY("Change",
 	"{\"type\":\"object\",\"properties\":{"
 	"\"alias\":{\"type\":[\"string\",\"null\"],\"maxLength\":256},"
