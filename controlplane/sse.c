@@ -257,7 +257,8 @@ static void sse_on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	NP_CHECK_MAGIC(s, SSE_MAGIC);
-	sse_opening_expire(s, now);
+	if (s->opening != NULL && np_mono_diff_ms(now, s->opening->made) >= SSE_OPENING_MS)
+		sse_opening_forget(s);
 	ping = np_mono_diff_ms(now, s->pinged) >= s->ping_ms;
 	if (ping)
 		s->pinged = now;
@@ -323,6 +324,7 @@ void sse_end_all(struct sse *s, void (*done)(void *arg), void *arg)
 	say_ended(s); /* of an earlier call: these readers are waited for with the others now */
 	s->on_ended = done;
 	s->ended_arg = arg;
+	sse_opening_forget(s); /* it may show the old key, of which there is no event */
 	DL_FOREACH (s->readers, rd)
 		sse_reader_skip_opening(rd);
 	sse_publish(s, SSE_SHUTDOWN, NULL, NULL, 0, NULL);
@@ -400,15 +402,11 @@ static void free_slots(struct sse *s)
 
 void sse_free(struct sse *s)
 {
-	struct sse_opening *o;
-
 	if (s == NULL)
 		return;
 	while (s->readers != NULL)
 		sse_reader_abort(s->readers);
-	o = s->opening;
-	s->opening = NULL;
-	sse_opening_put(s, o);
+	sse_opening_forget(s);
 	sse_ring_release(&s->ring);
 	free_slots(s);
 	if (s->flush != NULL)

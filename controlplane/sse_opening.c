@@ -79,12 +79,10 @@ void sse_opening_put(struct sse *s, struct sse_opening *o)
 	}
 }
 
-void sse_opening_expire(struct sse *s, struct np_mono now)
+void sse_opening_forget(struct sse *s)
 {
 	struct sse_opening *o = s->opening;
 
-	if (o == NULL || np_mono_diff_ms(now, o->made) < SSE_OPENING_MS)
-		return;
 	s->opening = NULL;
 	sse_opening_put(s, o);
 }
@@ -103,8 +101,7 @@ enum np_err sse_opening_get(struct sse *s, uint64_t seen, struct sse_opening **o
 		*out = o;
 		return NP_OK;
 	}
-	s->opening = NULL;
-	sse_opening_put(s, o);
+	sse_opening_forget(s);
 	if (s->nopenings >= SSE_OPENINGS_MAX)
 		return NP_EAGAIN;
 	err = make(s, &o);

@@ -106,7 +106,7 @@ void sse_reader_sweep(struct sse_reader *rd, struct np_mono now, bool ping);
  * older. Errors: NP_EAGAIN (too many are in memory), NP_ENOMEM, NP_ELIMIT. */
 enum np_err sse_opening_get(struct sse *s, uint64_t seen, struct sse_opening **out) NP_MUST_CHECK;
 void sse_opening_put(struct sse *s, struct sse_opening *o); /* NULL is fine */
-/* sse_opening_expire - the newest is not kept for newcomers any longer. */
-void sse_opening_expire(struct sse *s, struct np_mono now);
+/* sse_opening_forget - newcomers get a new one. */
+void sse_opening_forget(struct sse *s);
 
 #endif
