@@ -215,7 +215,7 @@ static void end_all(struct registry *r, int64_t ms)
 	struct run *run;
 
 	r->closing = true;
-	for (size_t i = 0; i < r->n; i++) {
+	for (size_t i = r->n; i-- > 0;) { /* a removed one leaves the table here */
 		end_runs(r->entries[i], ms);
 		if (r->base != NULL)
 			entry_step(r->entries[i]);

@@ -452,7 +452,7 @@ static void step_down(struct entry *e)
 		return;
 	}
 	forget_last(e);
-	if (e->removing && !e->registry->closing) {
+	if (e->removing) {
 		entry_forget(e);
 		return;
 	}

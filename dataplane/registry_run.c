@@ -21,6 +21,7 @@ struct make_job {
 	struct np_config cfg;
 	struct instance_auth auth;
 	bool has_auth;
+	bool submitted; /* the helpers' from then on */
 	struct worker *home;
 	struct instance *inst;
 	enum np_err err;
@@ -313,8 +314,10 @@ static void job_submit(struct make_job *j)
 	j->job.reply_to = r->main;
 	j->job.done.deliver = on_job_done;
 	r->making++;
+	j->submitted = true;
 	if (offload_submit(&j->job) == NP_OK)
 		return;
+	j->submitted = false;
 	r->making--;
 	j->err = NP_ESYS;
 	np_diag_set(&j->diag, j->err, "url", "no helper thread to make the instance");
@@ -434,7 +437,8 @@ void run_release(struct run *run)
 {
 	settings_release(run->settings);
 	handed_free(run->lent);
-	if (run->job != NULL) /* it stood in line */
+	/* One that stood in line; one that a helper did not finish in time is left to the process. */
+	if (run->job != NULL && !run->job->submitted)
 		job_free(run->job);
 	np_free(run);
 }
