@@ -164,6 +164,7 @@ void commands_list(struct commands *c, const struct ctl_request *r, struct ctl_r
 	out->list.n = p.n;
 	if (err != NP_OK) {
 		ctl_reply_release(out);
+		commands_reply_to(c, r->request_id, out);
 		reply_error(out, CTL_INTERNAL, "%s", np_err_text(err));
 	}
 }

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a refusal takes of the answer besides its text. */
+#define NACK_BYTES 150
+
 void staging_drop(struct commands *c)
 {
 	struct staging *s = &c->staging;
@@ -140,13 +143,17 @@ static void remove_others(struct commands *c, struct ctl_reply *out)
 	}
 }
 
+/* Those that find no room are told by the status of their instance, as all are. */
 static void note_refusal(struct ctl_reply *out, const struct ctl_spec *spec, enum ctl_code code,
-			 const char *text)
+			 const char *text, size_t *bytes)
 {
-	struct ctl_nack *more =
-	    np_realloc(out->snapshot.nacks, (out->snapshot.n + 1) * sizeof(*more));
+	struct ctl_nack *more;
 
-	if (more == NULL) /* the status of the instance says it, too */
+	*bytes += NACK_BYTES + strlen(text);
+	if (*bytes > COMMANDS_PAGE_BYTES)
+		return;
+	more = np_realloc(out->snapshot.nacks, (out->snapshot.n + 1) * sizeof(*more));
+	if (more == NULL)
 		return;
 	out->snapshot.nacks = more;
 	more += out->snapshot.n++;
@@ -157,7 +164,8 @@ static void note_refusal(struct ctl_reply *out, const struct ctl_spec *spec, enu
 	snprintf(more->text, sizeof(more->text), "%s", text);
 }
 
-static void commit_one(struct commands *c, const struct ctl_spec *spec, struct ctl_reply *out)
+static void commit_one(struct commands *c, const struct ctl_spec *spec, struct ctl_reply *out,
+		       size_t *bytes)
 {
 	struct np_diag diag = {.text = ""};
 	const struct ctl_spec *now = registry_spec(c->registry, spec->id);
@@ -175,7 +183,7 @@ static void commit_one(struct commands *c, const struct ctl_spec *spec, struct c
 			code = registry_apply(c->registry, spec, false, &diag);
 	}
 	if (code != CTL_OK && code != CTL_ACCEPTED) {
-		note_refusal(out, spec, code, diag.text);
+		note_refusal(out, spec, code, diag.text, bytes);
 		c->ops->changed(c->arg, spec->id);
 	} else if (is_new) {
 		out->snapshot.added++;
@@ -189,13 +197,14 @@ static void commit_one(struct commands *c, const struct ctl_spec *spec, struct c
 static void commit(struct commands *c, const struct ctl_request *r, struct ctl_reply *out)
 {
 	struct staging *s = &c->staging;
+	size_t bytes = 0;
 
 	if (!whole_check(s, r->snapshot.total, out))
 		return;
 	/* First what goes: its listeners may be asked for by what comes. */
 	remove_others(c, out);
 	for (size_t i = 0; i < s->n; i++)
-		commit_one(c, &s->specs[i], out);
+		commit_one(c, &s->specs[i], out, &bytes);
 	c->applied = r->revision == 0 ? c->applied + 1 : r->revision;
 	c->resync = false;
 	out->applied_revision = c->applied;

@@ -15,6 +15,7 @@ from np_control import DATAPLANE, DataPlane, apply, nonce
 from np_net import SLACK, TcpTarget, dial, free_port, is_listening, text_of, wait_for
 
 HOST = "127.0.0.1"
+pytestmark = pytest.mark.sanitize
 
 
 @pytest.fixture
@@ -311,9 +312,19 @@ def test_run_directory__is_private_and_locked(node, tmp_path):
         assert again.ready == b"R" and again.client().ask(info={})["info"]["pid"] == again.pid
     finally:
         again.close()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "file").symlink_to(tmp_path / "target")
     r = subprocess.run([DATAPLANE, f"--run-dir={tmp_path}/file"], capture_output=True, timeout=10 * SLACK)
     assert r.returncode == 1 and b"file" in r.stderr
+    os.chmod(tmp_path / "target", 0o777)
+    mended = DataPlane(tmp_path / "target")
+    mended.terminate()
+    assert stat.S_IMODE(os.stat(mended.dir).st_mode) == 0o700
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "target", 65534, 65534)
+        r = subprocess.run([DATAPLANE, f"--run-dir={tmp_path}/target"], capture_output=True,
+                           timeout=10 * SLACK)
+        assert r.returncode == 1 and b"user 65534" in r.stderr
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "shutdown"])
