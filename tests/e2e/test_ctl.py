@@ -1,17 +1,20 @@
 """`nodepass ctl` against an API whose answers the test chooses."""
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 
 import pytest
 
 import np_harness
 from np_fake_api import KEY, FakeApi, instance
-from np_net import SLACK, wait_for
+from np_net import SLACK, free_port, wait_for
 
+pytestmark = pytest.mark.sanitize
 CTL = os.path.join(np_harness.BIN, "nodepass-ctl")
 SECRET = "k%40y"
 A, B, C = instance("aaaa0001", "web"), instance("aaab0002", "mail"), instance("bbbb0003", "")
@@ -261,3 +264,83 @@ def test_output_that_cannot_be_written_is_no_success(api):
     with open("/dev/full", "wb") as full:
         p = subprocess.run([CTL, "ls"], env=environment(api), stdout=full, stderr=subprocess.PIPE, timeout=20)
     assert p.returncode == 1 and b"No space" in p.stderr
+
+
+# ------------------------------------------------------------------ with a real master
+
+class Master:
+    """`nodepass master://…` with folders of its own; ends with its data plane."""
+
+    def __init__(self, folder, query=""):
+        self.env = environment(NP_RUN_DIR=str(folder / "run"), NP_STATE_DIR=str(folder / "state"), NP_LOG_COLOR="0",
+                               NP_SHUTDOWN_TIMEOUT="1s", HOME=str(folder))
+        self.log = open(folder / "master.log", "ab+")
+        self.port = free_port("127.0.0.1")
+        self.process = subprocess.Popen([np_harness.NODEPASS, f"master://127.0.0.1:{self.port}{query}"], env=self.env,
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def ctl(self, *words, **kw):
+        return run(None, *words, env=self.env, program=np_harness.NODEPASS, **kw)
+
+    def is_up(self):
+        assert self.process.poll() is None, self.text()
+        return "Master started" in self.text() and os.path.exists(self.env["NP_RUN_DIR"] + "/master.json")
+
+    def text(self):
+        with open(self.log.name, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def close(self):
+        self.process.terminate()
+        try:
+            return self.process.wait(15 * SLACK)
+        finally:
+            self.process.kill()
+            self.log.close()
+
+
+@pytest.fixture
+def folder():
+    """Short: the path of a socket has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="np-ctl-") as name:
+        yield pathlib.Path(name)
+
+
+@pytest.mark.parametrize("query", ["", "?tls=1", "/some/prefix"])
+def test_a_running_master_is_managed_without_address_and_key(folder, query):
+    master = Master(folder, query)
+    try:
+        wait_for("the master", master.is_up, 20)
+        a, b = free_port("127.0.0.1"), free_port("127.0.0.1")
+        id = master.ctl("add", f"client://127.0.0.1:{a}/127.0.0.1:9?mode=1", "--alias", "web").out.strip()
+        other = master.ctl("add", f"server://secret@127.0.0.1:{b}/127.0.0.1:9?mode=2").out.strip()
+        assert re.fullmatch("[0-9a-f]{8}", id) and id != other
+        wait_for("both running", lambda: master.ctl("ls").out.count("running") == 2, 10)
+        assert "secret" not in master.ctl("ls").out
+        wait_for("its log", lambda: f"[{id}]" in master.ctl("logs", "web").out, 10)
+        assert master.ctl("stop", "all").out == "done 2, failed 0\n"
+        wait_for("both stopped", lambda: master.ctl("ls").out.count("stopped") == 2, 10)
+        assert json.loads(master.ctl("ls", "web", "--json").out)[0]["id"] == id
+        assert "Invalid URL" in master.ctl("set", "web", "client://127.0.0.1:0/x:1", status=1).err
+        assert master.ctl("rm", "web", other).out == "done 2, failed 0\n"
+        assert master.ctl("ls", "--json").out == "[]\n"
+    finally:
+        assert master.close() == 0, master.text()
+
+
+def test_the_key_is_printed_and_changed_with_and_without_a_running_master(folder):
+    master = Master(folder)
+    try:
+        wait_for("the master", master.is_up, 20)
+        first = master.ctl("key").out
+        assert first.strip() in master.text()
+        second = master.ctl("key", "rotate").out
+        assert second != first and re.fullmatch("[0-9a-f]{32}\n", second) and master.ctl("key").out == second
+        assert "401" in master.ctl("ls", "--key", first.strip(), status=1).err
+        master.ctl("ls")
+    finally:
+        assert master.close() == 0, master.text()
+    assert master.ctl("key").out == second
+    third = master.ctl("key", "rotate").out
+    assert third not in (first, second) and master.ctl("key").out == third
+    assert "no longer runs" in master.ctl("ls", status=1).err or "no master" in master.ctl("ls", status=1).err
