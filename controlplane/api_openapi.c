@@ -1,5 +1,5 @@
 /*
- * api_openapi.c - GET /openapi.json: the document made from openapi_table.h and the router's table,
+ * api_openapi.c - GET /openapi.json: the document made from openapi.def and the router's table,
  * once per start. An operation that the router does not have is left out, so the document never
  * promises more than there is.
  */
@@ -40,20 +40,20 @@ struct error {
 
 #define OA_ERROR(status, kind, text) {status, kind, text},
 static const struct error errors[] = {
-#include "openapi_table.h"
+#include "openapi.def"
 };
 #define OA_FIELD(schema, name, type, rules, text) {schema, name, type, rules, text},
 static const struct field fields[] = {
-#include "openapi_table.h"
+#include "openapi.def"
 };
 #define OA_OP(method, path, id, summary, body, status, schema, kinds, more) \
 	{method, path, id, summary, body, status, schema, kinds, more},
 static const struct op ops[] = {
-#include "openapi_table.h"
+#include "openapi.def"
 };
 #define OA_BODY(name, json) {name, json},
 static const char *const bodies[][2] = {
-#include "openapi_table.h"
+#include "openapi.def"
 };
 static const char *const methods[HTTP_OTHER] = {"get",	 "head",   "post",   "put",
 						"patch", "delete", "options"};

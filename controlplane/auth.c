@@ -176,6 +176,7 @@ static void refuse(struct auth *a, struct http_req *r)
 		answer_wrong(r);
 		return;
 	}
+	http_req_drop_body(r);
 	http_req_on_gone(r, late_on_gone, l);
 }
 

@@ -33,6 +33,7 @@
 #define EV_BODY_MAX   (4 * 1024 * 1024)
 /* evhttp takes a body off the input when it is there as a whole. */
 #define READ_AHEAD_MAX (EV_HEADER_MAX + EV_BODY_MAX)
+#define SAY_AGAIN_MS   10000
 #define METHODS_ALL    0xffff /* also the bit of methods that evhttp has no name for */
 
 static void conn_free(struct http_conn *c)
@@ -42,6 +43,7 @@ static void conn_free(struct http_conn *c)
 	HASH_DEL(s->by_bev, c);
 	DL_DELETE(s->conns, c);
 	s->count--;
+	s->receiving -= c->received;
 	bufferevent_decref(c->bev);
 	np_free(c);
 }
@@ -133,12 +135,29 @@ static void conn_on_input(struct evbuffer *in, const struct evbuffer_cb_info *in
 
 	if (info->n_added == 0)
 		return;
+	c->received += info->n_added;
+	c->server->receiving += info->n_added;
 	if (c->phase == HTTP_PHASE_IDLE)
 		phase_start(c);
+	if (c->server->receiving > HTTP_RECEIVING_MAX && c->received > EV_HEADER_MAX &&
+	    c->phase != HTTP_PHASE_BUSY) {
+		/* Bodies come before keys are looked at. The sweep ends the connection. */
+		bufferevent_disable(c->bev, EV_READ);
+		c->phase = HTTP_PHASE_BODY;
+		c->deadline = np_mono_now();
+		return;
+	}
 	if (c->phase == HTTP_PHASE_HEADER && has_header_end(c, in, info->n_added)) {
 		c->phase = HTTP_PHASE_BODY;
 		c->deadline = np_mono_add_ms(np_mono_now(), HTTP_BODY_MS);
 	}
+}
+
+void http_conn_received(struct http_conn *c)
+{
+	c->phase = HTTP_PHASE_BUSY;
+	c->server->receiving -= c->received;
+	c->received = 0;
 }
 
 void http_conn_answered(struct http_conn *c)
@@ -160,6 +179,9 @@ static void listener_pause(struct http_server *s, const char *why)
 		return;
 	s->paused = true;
 	evconnlistener_disable(s->listener);
+	if (np_mono_is_set(s->said) && np_mono_diff_ms(np_mono_now(), s->said) < SAY_AGAIN_MS)
+		return;
+	s->said = np_mono_now();
 	np_log(NP_LOG_WARN, NULL, "api: no new connections for now reason=%s", why);
 }
 

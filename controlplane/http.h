@@ -12,13 +12,15 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-#define HTTP_HEADER_MAX	      (16 * 1024)   /* 431 */
-#define HTTP_BODY_MAX	      (1024 * 1024) /* 413 */
-#define HTTP_HEADER_MS	      10000
-#define HTTP_BODY_MS	      30000
-#define HTTP_IDLE_MS	      60000
-#define HTTP_CONNECTIONS_MAX  8192
-#define HTTP_STREAM_QUEUE_MAX (256 * 1024) /* bytes a stream's reader may be behind in our buffers */
+#define HTTP_HEADER_MAX	     (16 * 1024)   /* 431 */
+#define HTTP_BODY_MAX	     (1024 * 1024) /* 413 */
+#define HTTP_HEADER_MS	     10000
+#define HTTP_BODY_MS	     30000
+#define HTTP_IDLE_MS	     60000
+#define HTTP_CONNECTIONS_MAX 8192
+#define HTTP_RECEIVING_MAX   (256 * 1024 * 1024) /* of all requests that are not complete yet */
+#define HTTP_STREAM_QUEUE_MAX \
+	(256 * 1024) /* bytes a stream's reader may be behind in our buffers */
 
 enum http_method {
 	HTTP_GET = 0,
@@ -62,7 +64,9 @@ const char *http_req_query(const struct http_req *r);
 /* http_req_header - the first one of that name, NULL = none. */
 const char *http_req_header(const struct http_req *r, const char *name);
 const char *http_req_body(struct http_req *r, size_t *len); /* NUL-terminated copy, owned by @r */
-const char *http_req_peer(const struct http_req *r);	    /* address without port */
+/* http_req_drop_body - before a wait in which nobody needs it. */
+void http_req_drop_body(struct http_req *r);
+const char *http_req_peer(const struct http_req *r); /* address without port */
 /* http_req_query_value - decoded value of the first @name; false: absent, or bad escapes. */
 bool http_req_query_value(const struct http_req *r, const char *name, char *out, size_t max);
 /* http_req_on_gone - called once if the client leaves before the answer; @r dies right after. */

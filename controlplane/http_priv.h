@@ -53,6 +53,7 @@ struct http_conn {
 	struct evhttp_connection *evcon; /* NULL before the first request */
 	enum http_phase phase;
 	struct np_mono deadline;
+	size_t received;     /* since the last request was complete */
 	unsigned line_feeds; /* of the empty line that ends a header block */
 	char peer[64];
 	struct http_req *req;	    /* owned; waits for its answer */
@@ -68,7 +69,9 @@ struct http_server {
 	struct http_tls *tls; /* owned, NULL = plain */
 	struct http_conn *conns, *by_bev;
 	unsigned count;
-	bool paused; /* the listener rests: descriptors or connections are at their limit */
+	size_t receiving;    /* sum of conns' received: HTTP_RECEIVING_MAX */
+	struct np_mono said; /* when the pause was last logged */
+	bool paused;	     /* the listener rests: descriptors or connections are at their limit */
 	void (*on_request)(struct http_req *req, void *arg);
 	void *arg;
 };
@@ -78,6 +81,8 @@ void http_req_begin(struct evhttp_request *ev, void *server);
 void http_req_free(struct http_req *r);
 /* http_conn_answered - the answer was given to evhttp: what comes next is a new request. */
 void http_conn_answered(struct http_conn *c);
+/* http_conn_received - the request is complete: its bytes are accounted for elsewhere. */
+void http_conn_received(struct http_conn *c);
 struct http_conn *http_conn_find(struct http_server *s, struct evhttp_connection *evcon);
 /* http_stream_gone - the connection of @s ended; tells its owner and frees it. */
 void http_stream_gone(struct http_stream *s);

@@ -82,13 +82,20 @@ void http_req_on_gone(struct http_req *r, void (*fn)(struct http_req *r, void *a
 	r->gone_arg = arg;
 }
 
+void http_req_drop_body(struct http_req *r)
+{
+	if (r->body != NULL)
+		explicit_bzero(r->body, r->body_len);
+	np_free(r->body);
+	r->body = NULL;
+	r->body_len = 0;
+}
+
 void http_req_free(struct http_req *r)
 {
 	NP_CHECK_MAGIC(r, REQ_MAGIC);
 	r->magic = 0;
-	if (r->body != NULL)
-		explicit_bzero(r->body, r->body_len);
-	np_free(r->body);
+	http_req_drop_body(r);
 	np_free(r->path);
 	np_free(r->query);
 	np_free(r);
@@ -151,7 +158,7 @@ void http_req_begin(struct evhttp_request *ev, void *server)
 	struct http_verdict verdict = http_guard_verdict(&f, target);
 	struct http_req *r = np_calloc(1, sizeof(*r));
 
-	c->phase = HTTP_PHASE_BUSY;
+	http_conn_received(c);
 	if (r == NULL) {
 		evhttp_send_error(ev, HTTP_SERVUNAVAIL, NULL);
 		http_conn_answered(c);

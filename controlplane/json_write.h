@@ -10,7 +10,7 @@
 #include "base/buf.h"
 
 /* @name NULL: an item of an array, or the whole. */
-void json_put_begin(struct np_buf *b, const char *name, char open);  /* '{' or '[' */
+void json_put_begin(struct np_buf *b, const char *name, char open); /* '{' or '[' */
 void json_put_end(struct np_buf *b, char close);
 void json_put_str(struct np_buf *b, const char *name, const char *value);
 void json_put_u64(struct np_buf *b, const char *name, uint64_t value);
