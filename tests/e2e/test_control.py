@@ -327,6 +327,34 @@ def test_run_directory__is_private_and_locked(node, tmp_path):
         assert r.returncode == 1 and b"user 65534" in r.stderr
 
 
+STRANGER = """
+import socket, struct, sys
+for name, mine in (("ctl.sock", 0x30), ("events.json.sock", 0x21)):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    s.connect(f"/proc/self/fd/{sys.argv[1]}/{name}")
+    s.sendall(b"\\0SP\\0" + struct.pack(">HH", mine, 0))
+    if mine == 0x30:
+        body = struct.pack(">I", 0x80000001) + b'{"info":{}}'
+        s.sendall(b"\\1" + struct.pack(">Q", len(body)) + body)
+    print(s.recv(8)[:4], s.recv(65536))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_another_user__is_denied_even_where_the_files_let_him(node):
+    os.chmod(node.dir, 0o711)
+    for name in ("ctl.sock", "events.json.sock"):
+        os.chmod(node.path(name), 0o666)
+    fd = os.open(node.dir, os.O_PATH)
+    r = subprocess.run(["/usr/bin/python3", "-c", STRANGER, str(fd)], pass_fds=(fd,), user=65534, cwd="/",
+                       capture_output=True, timeout=30 * SLACK)
+    os.close(fd)
+    told, heard = r.stdout.decode().splitlines()
+    assert "CODE_DENIED" in told and str(node.pid) not in told, r
+    assert heard.endswith("b''"), heard
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "shutdown"])
 def test_end__sessions_finish__then_status_0(node, echo, how):
     c, e, port = node.client(), node.events(), free_port(HOST)
