@@ -78,6 +78,10 @@ void instance_set_running(struct instance *inst)
 	if (inst->state != INSTANCE_STARTING)
 		return;
 	warn_wrong_end(inst);
+	if (inst->mode != MODE_CLIENT) { /* which may listen later, when it knows the flow */
+		handed_free(inst->handed);
+		inst->handed = NULL;
+	}
 	set_state(inst, INSTANCE_RUNNING);
 }
 

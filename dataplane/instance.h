@@ -194,6 +194,8 @@ void instance_lend(const struct instance *inst, struct handed *out);
 /* handed_take - the one that is bound to @addr (@any: all addresses), the caller's; -1 = none. @h may
  * be NULL. */
 int handed_take(struct handed *h, const struct np_addr *addr, bool any, bool udp);
+/* handed_prune - closes those that an instance of @cfg will never listen on. */
+void handed_prune(struct handed *h, const struct np_config *cfg);
 void handed_free(struct handed *h); /* closes what was not taken; NULL is fine */
 /* instance_retire - another one took its place: it listens no more, tells the other end, and its
  * sessions run on until they end by themselves; then STOPPED. Thread: home. */

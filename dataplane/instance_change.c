@@ -82,6 +82,22 @@ static bool is_bound_to(int fd, const struct np_addr *addr, bool any)
 	       is.in6.sin6_scope_id == addr->in6.sin6_scope_id;
 }
 
+void handed_prune(struct handed *h, const struct np_config *cfg)
+{
+	for (unsigned i = 0; h != NULL && i < h->n; i++) {
+		struct np_addr is = {.len = sizeof(is.in6)};
+		int *fd = &h->socket[i].fd;
+
+		if (*fd == -1 ||
+		    (getsockname(*fd, &is.sa, &is.len) == 0 &&
+		     (np_addr_port(&is) == cfg->tunnel.port ||
+		      (cfg->ntargets > 0 && np_addr_port(&is) == cfg->targets[0].port))))
+			continue;
+		close(*fd);
+		*fd = -1;
+	}
+}
+
 int handed_take(struct handed *h, const struct np_addr *addr, bool any, bool udp)
 {
 	for (unsigned i = 0; h != NULL && i < h->n; i++) {

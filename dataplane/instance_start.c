@@ -392,6 +392,7 @@ void instance_start(struct instance *inst)
 {
 	bool pooled = instance_cfg(inst)->mode != 1 || instance_cfg(inst)->role == NP_ROLE_SERVER;
 
+	handed_prune(inst->handed, instance_cfg(inst));
 	if (instance_shard(inst, inst->home) == NULL || report_start(inst) != NP_OK ||
 	    (pooled && pool_init(inst) != NP_OK)) {
 		instance_failed(inst, "out of memory");

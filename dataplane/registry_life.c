@@ -458,6 +458,7 @@ static void step_down(struct entry *e)
 	}
 	if (e->restarting && !e->registry->closing) {
 		e->restarting = false;
+		entry_set_state(e, CTL_STOPPED, NULL); /* who watches sees both states */
 		entry_wait(e, REGISTRY_RESTART_PAUSE_MS);
 		return;
 	}

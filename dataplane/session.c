@@ -187,6 +187,17 @@ void session_abort(struct session *s, enum np_reason reason)
 	channel_flush(ch);
 }
 
+void session_stop(struct session *s, enum np_reason reason)
+{
+	struct channel *ch = s->channel;
+
+	session_end(s, reason, false);
+	if (ch == NULL)
+		return;
+	channel_reset(ch, reason);
+	channel_flush(ch);
+}
+
 /* -- ingress -- */
 
 void session_on_outer(evutil_socket_t fd, short what, void *arg)
