@@ -161,6 +161,24 @@ static enum np_err take_file(const char *text, size_t len, const char *path, str
 	return NP_OK;
 }
 
+/*
+ * set_owner - as whom the key is asked for. Root asks as the one who has the state, so that no file
+ * in it becomes root's.
+ */
+static void set_owner(struct where *out)
+{
+	char dir[NP_DIR_MAX];
+	struct stat st;
+
+	out->owner = geteuid();
+	out->group = getegid();
+	if (geteuid() == 0 && np_state_dir(from_environment, NULL, 0, dir) == NP_OK &&
+	    stat(dir, &st) == 0) {
+		out->owner = st.st_uid;
+		out->group = st.st_gid;
+	}
+}
+
 static enum np_err find_local(struct where *out, struct np_diag *diag)
 {
 	char dir[NP_DIR_MAX], path[NP_DIR_MAX + sizeof(FILE_NAME) + 1], text[FILE_MAX];
@@ -170,8 +188,7 @@ static enum np_err find_local(struct where *out, struct np_diag *diag)
 	int fd;
 
 	out->local = true;
-	out->owner = geteuid();
-	out->group = getegid();
+	set_owner(out);
 	if (np_run_dir(from_environment, NULL, geteuid(), dir) != NP_OK)
 		return np_diag_set(diag, NP_EINVAL, "NP_RUN_DIR", "NP_RUN_DIR: too long");
 	snprintf(path, sizeof(path), "%s/" FILE_NAME, dir);
@@ -190,8 +207,6 @@ static enum np_err find_local(struct where *out, struct np_diag *diag)
 				   "may write to it",
 				   path);
 	}
-	out->owner = st.st_uid;
-	out->group = st.st_gid;
 	err = read_small(fd, text, sizeof(text), &len);
 	close(fd);
 	if (err != NP_OK)
@@ -244,7 +259,7 @@ static void program_path(char out[WHERE_PATH_MAX])
 }
 
 /*
- * run_child - after fork: as the owner of the master, so that no file of the store becomes root's.
+ * run_child - after fork: as the owner of the state, so that no file of the store becomes root's.
  * The folder is ours, found before the user changed.
  */
 static void run_child(const struct where *w, const char *path, const char *option, int out)

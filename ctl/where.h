@@ -28,7 +28,7 @@ struct where {
 	const char *cacert;	 /* borrowed from the options */
 	bool insecure;		 /* the certificate is not looked at */
 	bool local;		 /* found in the run-time folder of this machine */
-	uid_t owner;		 /* of the master, when it was found */
+	uid_t owner;		 /* as whom where_program runs */
 	gid_t group;
 };
 
@@ -40,7 +40,7 @@ struct where {
 enum np_err where_find(const struct where_options *o, bool with_key, struct where *out,
 		       struct np_diag *diag) NP_MUST_CHECK;
 /*
- * where_program - runs nodepass-controlplane @option as the owner of the master and takes the one
+ * where_program - runs nodepass-controlplane @option as the owner of the state and takes the one
  * line that it prints. Blocks. Errors: NP_ENOTFOUND (no such program), NP_ESYS (it failed).
  */
 enum np_err where_program(const struct where *w, const char *option, char out[WHERE_KEY_MAX],
