@@ -623,6 +623,49 @@ static void get__secrets__stay_here(void **state)
 	assert_int_equal(ask(&g), CTL_NOT_FOUND);
 }
 
+static void list__each_allocation_fails__says_so_and_leaks_nothing(void **state)
+{
+	struct ctl_request r = {.command = CTL_CMD_LIST, .request_id = "r9"};
+	enum ctl_code code = CTL_INTERNAL;
+	char id[CTL_ID_MAX + 1];
+	long n = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		snprintf(id, sizeof(id), "i%04d", i);
+		assert_int_equal(apply(0, 0, 0, id, "server://a"), CTL_ACCEPTED);
+	}
+	r.list.with_spec = true;
+	for (; code != CTL_OK; n++) {
+		np_alloc_fail_after(n);
+		code = ask(&r);
+		np_alloc_fail_after(-1);
+		assert_string_equal(reply.request_id, "r9");
+		assert_true(code == CTL_OK || code == CTL_INTERNAL);
+	}
+	assert_true(n > 20);
+	assert_int_equal(reply.list.n, 20);
+}
+
+static void snapshot__each_allocation_fails__nothing_is_changed(void **state)
+{
+	enum ctl_code code = CTL_INTERNAL;
+	struct ctl_request r;
+
+	(void)state;
+	for (long n = 0; code != CTL_OK; n++) {
+		r = (struct ctl_request){.command = CTL_CMD_SNAPSHOT, .snapshot = {"s", 0, 0}};
+		r.snapshot.instances = np_calloc(1, sizeof(struct ctl_spec));
+		r.snapshot.n = 1;
+		fill(&r.snapshot.instances[0], "a", "server://a");
+		np_alloc_fail_after(n);
+		code = ask(&r);
+		np_alloc_fail_after(-1);
+		assert_true(code == CTL_OK || code == CTL_INTERNAL);
+		assert_int_equal(reg.n, 0); /* staged at most */
+	}
+}
+
 static void handle__small_ones__reach_who_does_them(void **state)
 {
 	struct ctl_request ping = {.command = CTL_CMD_PING, .request_id = "r1"};
@@ -673,6 +716,8 @@ int main(void)
 	    TEST(list__more_than_a_page__goes_on_behind_it),
 	    TEST(list__long_urls__the_page_ends_by_size),
 	    TEST(get__secrets__stay_here),
+	    TEST(list__each_allocation_fails__says_so_and_leaks_nothing),
+	    TEST(snapshot__each_allocation_fails__nothing_is_changed),
 	    TEST(handle__small_ones__reach_who_does_them),
 	};
 
