@@ -340,6 +340,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		conn_open(l);
 		return;
 	}
+	if (l->dying && !np_mono_before(now, l->dead_at)) {
+		l->dying = false;
+		link_reset(l);
+	}
 	DL_FOREACH_SAFE (l->pending, p, tmp) {
 		if (!np_mono_before(now, p->deadline))
 			pending_end(l, p, NP_ETIMEOUT, NULL);
@@ -546,7 +550,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	else if (more)
 		wake(l->wake_fd);
 	/* A process that ends loses both: closing the other while it still reads is avoided. */
-	if (down && l->up && l->conn == before && !l->dying) {
+	if (down && l->up && l->conn == before && !l->dying && !l->reset) {
 		l->dying = true;
 		l->dead_at = np_mono_add_ms(np_mono_now(), DYING_MS);
 	}

@@ -403,6 +403,13 @@ static void pass(int ms)
 	assert_true(until(is_past));
 }
 
+/* nng 1.5.2 may wait for ever when a socket is closed while a message comes, and here both ends of
+ * all sockets share its threads. */
+static void quiet(void)
+{
+	pass(50);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -417,6 +424,8 @@ static int teardown(void **state)
 	char path[96];
 
 	(void)state;
+	if (node != NULL)
+		quiet();
 	node_free(node);
 	node = NULL;
 	fake_close();
@@ -619,6 +628,7 @@ static void node__data_plane_dies__snapshot_to_the_next(void **state)
 	specs(5);
 	connect_to("aa");
 	assert_true(until(is_synced_and_listed));
+	quiet();
 	fake_close();
 	assert_true(until(is_down));
 	assert_false(node_is_up(node));
