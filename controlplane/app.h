@@ -31,7 +31,7 @@ struct app {
 	char run_dir[NP_DIR_MAX], state_dir[NP_DIR_MAX];
 	char *root;			/* owned; prefix + "/v1" */
 	char address[NP_HOST_MAX + 16]; /* host:port of the API */
-	char name[NP_HOST_MAX + 1];  /* host part of the URL */
+	char name[NP_HOST_MAX + 1];	/* host part of the URL */
 	const char *metrics_key;	/* NP_METRICS_KEY or NULL */
 	int64_t start_ms;		/* monotonic */
 	struct statelock *lock;

@@ -14,9 +14,9 @@
 
 #include <event2/event.h>
 
-#define NODE_WINDOW	32
-#define NODE_QUEUE_MAX	20000 /* changed ids that wait; past it a Snapshot is sent instead */
-#define NODE_LEASE_MS	1000
+#define NODE_WINDOW    32
+#define NODE_QUEUE_MAX 20000 /* changed ids that wait; past it a Snapshot is sent instead */
+#define NODE_LEASE_MS  1000
 
 struct node;
 

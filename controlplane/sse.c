@@ -4,12 +4,13 @@
  * Publishing costs a pointer a reader; sending happens in the next loop pass, a bounded number of
  * bytes at a time.
  */
-#include "sse_priv.h"
+#include "sse.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "sse_priv.h"
 #include "json_write.h"
 
 #include <stdio.h>

@@ -49,7 +49,8 @@ const char *client_server_name(const struct client *c)
 {
 	if (instance_cfg(c->inst)->sni != NULL)
 		return instance_cfg(c->inst)->sni;
-	return instance_cfg(c->inst)->tunnel.host[0] != '\0' ? instance_cfg(c->inst)->tunnel.host : "localhost";
+	return instance_cfg(c->inst)->tunnel.host[0] != '\0' ? instance_cfg(c->inst)->tunnel.host
+							     : "localhost";
 }
 
 static void handshake_done(struct client *c)
@@ -61,7 +62,8 @@ static void handshake_done(struct client *c)
 		return;
 	}
 	c->verified = false;
-	if (client_wants_verification(instance_cfg(c->inst)) && !client_verify(c, c->handshake.ssl, &why)) {
+	if (client_wants_verification(instance_cfg(c->inst)) &&
+	    !client_verify(c, c->handshake.ssl, &why)) {
 		client_failed(c, NP_CLIENT_EV_FAILED, "certificate refused: %s", why.text);
 		return;
 	}

@@ -6,8 +6,8 @@
  */
 #include "base/alloc.h"
 #include "base/log.h"
-#include "key_cache.h"
 #include "core/dirs.h"
+#include "key_cache.h"
 #include "managed.h"
 #include "offload.h"
 #include "registry.h"

@@ -1,10 +1,11 @@
 /*
  * registry.c - the table of instances, and what concerns all of them. See registry.h.
  */
-#include "registry_priv.h"
+#include "registry.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "registry_priv.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -415,7 +415,8 @@ static void egress_open(struct udp_flows *f, uint32_t id, const uint8_t *payload
 		channel_violation(f->channel, "bad DOPEN");
 		return;
 	}
-	if (instance_cfg(inst)->noudp || atomic_load_explicit(&inst->draining, memory_order_relaxed) ||
+	if (instance_cfg(inst)->noudp ||
+	    atomic_load_explicit(&inst->draining, memory_order_relaxed) ||
 	    HASH_CNT(hh_id, f->by_id) >= UDP_FLOWS_PER_CHANNEL || !instance_slot_take(inst)) {
 		refuse_flow(f, payload);
 		return;

@@ -654,7 +654,8 @@ static void snapshot__each_allocation_fails__nothing_is_changed(void **state)
 
 	(void)state;
 	for (long n = 0; code != CTL_OK; n++) {
-		r = (struct ctl_request){.command = CTL_CMD_SNAPSHOT, .snapshot = {"s", 0, 0}};
+		r = (struct ctl_request){.command = CTL_CMD_SNAPSHOT,
+					 .snapshot = {.snapshot_id = "s"}};
 		r.snapshot.instances = np_calloc(1, sizeof(struct ctl_spec));
 		r.snapshot.n = 1;
 		fill(&r.snapshot.instances[0], "a", "server://a");
