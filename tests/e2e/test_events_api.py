@@ -229,6 +229,20 @@ def test_events__reader_that_rests__newest_state_nothing_else_lost(master):
     assert len(slow.seen("update", id)) < 300 and slow.end is None
 
 
+@pytest.mark.slow
+def test_events__reader_takes_nothing__reset_after_half_a_minute(master):
+    id, _ = master.instance()
+    slow, fast = master.stream(read=False), master.stream().opened()
+    for n in range(200):
+        tags = {f"tag{k}": "v" * 200 for k in range(20)}
+        master.api("PATCH", "/instances/" + id, {"alias": f"a{n}", "meta": {"tags": tags}})
+    wait_for("eviction", lambda: master.metrics()["nodepass_events_evicted_total"] == [({}, 1)], 45)
+    slow.go.set()
+    wait_for(lambda: f"reset, not {slow.end}", lambda: slow.end == "reset", 5)
+    assert fast.end is None
+    fast.wait("newest", lambda e: e["type"] == "update" and e["instance"]["alias"] == "a199")
+
+
 def test_metrics__keys__own_and_api(master):
     assert master.ask("GET", "/metrics", headers={})[0] == 401
     assert master.ask("GET", "/metrics")[0] == 200
