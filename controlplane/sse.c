@@ -10,8 +10,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "sse_priv.h"
 #include "json_write.h"
+#include "sse_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
