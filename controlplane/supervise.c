@@ -102,12 +102,35 @@ static void words_clear(struct supervise *s)
 	s->first_word = s->nwords = 0;
 }
 
+/* Colours are for terminals: "ESC [ digits m" is taken out. */
+static void strip_colors(struct stream *st)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < st->len; i++) {
+		size_t end = i + 2;
+
+		if (st->line[i] == '\033' && i + 1 < st->len && st->line[i + 1] == '[') {
+			while (end < st->len && strchr("0123456789;", st->line[end]) != NULL &&
+			       st->line[end] != '\0')
+				end++;
+			if (end < st->len && st->line[end] == 'm') {
+				i = end;
+				continue;
+			}
+		}
+		st->line[to++] = st->line[i];
+	}
+	st->len = to;
+}
+
 static void line_end(struct stream *st)
 {
 	struct supervise *s = st->s;
 	char text[LINE_MAX_BYTES];
 	char **place;
 
+	strip_colors(st);
 	np_log_escape(st->line, st->len, text, sizeof(text));
 	st->len = 0;
 	if (text[0] == '\0')
