@@ -244,6 +244,7 @@ enum np_err model_load(struct model *m, struct np_diag *diag)
 	struct load l = {.m = m, .diag = diag};
 	enum np_err err = store_load(m->store, load_row, &l, diag);
 
+	m->committed = m->revision;
 	return err != NP_OK ? err : l.err;
 }
 
@@ -376,7 +377,7 @@ const char *model_alias(const struct model *m)
 
 uint64_t model_revision(const struct model *m)
 {
-	return m->revision;
+	return m->committed;
 }
 
 /* -- what is shown -- */

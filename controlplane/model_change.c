@@ -40,6 +40,7 @@ struct change {
 	struct model_meta meta;
 	/* What will be stored: an instance's saved part, or the master's. */
 	struct model_instance *saved;
+	uint64_t revision; /* of this change, 0 = the node need not know of it */
 	char key[MODEL_KEY_LEN + 1], master_alias[MODEL_TEXT_MAX + 1];
 };
 
@@ -205,6 +206,8 @@ static void on_stored(void *arg, enum np_err err, const struct np_diag *why)
 	struct model_instance *inst;
 
 	m->pending--;
+	if (err == NP_OK && c->revision > m->committed)
+		m->committed = c->revision;
 	if (err == NP_OK && is_of_master(c)) {
 		apply_master(c);
 		return;
@@ -296,7 +299,7 @@ static enum np_err prepare_saved(struct change *c, const struct model_instance *
 		return NP_ENOMEM;
 	c->saved->seen = inst->seen;
 	if (served)
-		c->saved->revision = ++c->m->revision;
+		c->saved->revision = c->revision = ++c->m->revision;
 	return NP_OK;
 }
 
@@ -359,7 +362,7 @@ static void begin_create(struct change *c)
 	}
 	c->saved->restart = true;
 	c->saved->desired = CTL_DESIRED_RUNNING;
-	c->saved->revision = ++c->m->revision;
+	c->saved->revision = c->revision = ++c->m->revision;
 	give_to_store(c, NULL);
 }
 
@@ -442,13 +445,13 @@ static void begin_put(struct change *c, struct model_instance *inst)
 		return;
 	}
 	c->saved->desired = CTL_DESIRED_RUNNING;
-	c->saved->revision = ++c->m->revision;
+	c->saved->revision = c->revision = ++c->m->revision;
 	give_to_store(c, inst);
 }
 
 static void begin_delete(struct change *c, struct model_instance *inst)
 {
-	c->m->revision++;
+	c->revision = ++c->m->revision;
 	give_to_store(c, inst);
 }
 

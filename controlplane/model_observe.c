@@ -131,6 +131,7 @@ void model_boot_rule(struct model *m)
 		model_row_instance(inst, batch_row(b, STORE_INSTANCE, inst->id, inst->revision));
 		batch_done(b);
 	}
+	m->committed = m->revision;
 	if (b->n > 0) {
 		model_row_revision(m->revision, batch_row(b, STORE_META, "revision", 0));
 		batch_done(b);
@@ -164,7 +165,7 @@ enum np_err model_import(struct model *m, const struct model_import *row)
 									    : CTL_DESIRED_STOPPED},
 			   &b[0]);
 	snprintf(read.id, sizeof(read.id), "%s", row->id);
-	read.revision = ++m->revision;
+	read.revision = m->committed = ++m->revision;
 	read.blob = np_buf_ptr(&b[0]);
 	read.len = np_buf_len(&b[0]);
 	err = b[0].err;

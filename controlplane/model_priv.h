@@ -23,6 +23,7 @@ struct model {
 	char alias[MODEL_TEXT_MAX + 1];
 	bool master_busy;
 	uint64_t revision;	/* of the last change that was given to the store */
+	uint64_t committed;	/* of the last one that the store has */
 	struct change *waiting; /* utlist: behind a change of the same object */
 	unsigned pending;	/* changes and saves that the store has */
 	unsigned queued;	/* changes of users: MODEL_PENDING_MAX */

@@ -218,10 +218,10 @@ static void frame_status(struct channel *ch, const uint8_t *payload, size_t len)
 static void frame_reset(struct channel *ch, const uint8_t *payload)
 {
 	enum np_reason reason = np_reason_of(payload[0]);
-	bool orderly = reason == NP_REASON_INSTANCE_STOPPED || reason == NP_REASON_SHUTDOWN;
 
+	/* What a person stopped ends in order at both ends. */
 	if (ch->session != NULL && (ch->actions & NP_TURN_ABORT) != 0)
-		session_end(ch->session, reason, !orderly);
+		session_end(ch->session, reason, reason != NP_REASON_INSTANCE_STOPPED);
 }
 
 /* What the machine asked for, after the frame itself was dealt with. */

@@ -180,18 +180,8 @@ void session_abort(struct session *s, enum np_reason reason)
 {
 	struct channel *ch = s->channel;
 
-	session_end(s, reason, true);
-	if (ch == NULL)
-		return;
-	channel_reset(ch, reason);
-	channel_flush(ch);
-}
-
-void session_stop(struct session *s, enum np_reason reason)
-{
-	struct channel *ch = s->channel;
-
-	session_end(s, reason, false);
+	/* What a person stopped ends in order at both ends. */
+	session_end(s, reason, reason != NP_REASON_INSTANCE_STOPPED);
 	if (ch == NULL)
 		return;
 	channel_reset(ch, reason);

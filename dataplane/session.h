@@ -82,10 +82,8 @@ void session_start_ingress(struct channel *ch, struct visitor *v);
 void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_proxy_info *info);
 /* session_end - the one way out. @abort: sockets are reset. The turn is the caller's business. */
 void session_end(struct session *s, enum np_reason reason, bool abort);
-/* session_abort - session_end plus RESET to the other end. session_stop - the same, but this
- * side's sockets get an orderly end. */
+/* session_abort - session_end plus RESET to the other end. */
 void session_abort(struct session *s, enum np_reason reason);
-void session_stop(struct session *s, enum np_reason reason);
 /* session_channel_lost - its channel broke: a second attempt where that is safe, else channel_lost.
  */
 void session_channel_lost(struct session *s);

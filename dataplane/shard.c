@@ -158,7 +158,7 @@ static void on_stop(struct worker *w, struct mail *m)
 	while (sh->makers != NULL)
 		maker_fail(sh->makers, "the instance stops");
 	while (sh->sessions != NULL)
-		session_stop(sh->sessions, reason);
+		session_abort(sh->sessions, reason);
 	while (sh->channels != NULL)
 		channel_close(sh->channels, "the instance stops");
 	m->deliver = on_emptied;
