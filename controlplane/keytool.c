@@ -49,7 +49,7 @@ static void take_key(void *arg, const struct store_row *row)
 
 static enum np_err read_key(const struct app *app, struct found *f, struct np_diag *diag)
 {
-	enum np_err err = store_peek(NULL, app->state_dir, take_key, f, diag);
+	enum np_err err = store_peek(app->cfg.store, app->state_dir, take_key, f, diag);
 
 	if (err == NP_OK && f->key[0] == '\0')
 		err = np_diag_set(diag, NP_ENOTFOUND, "key",
@@ -93,7 +93,10 @@ static enum np_err rotate_here(struct app *app, struct found *f, struct np_diag 
 	app->base = event_base_new();
 	if (app->base == NULL)
 		return NP_ENOMEM;
-	err = store_open(app->base, NULL, app->state_dir, &app->store, &app->fresh, &note, diag);
+	err = statelock_take(app->state_dir, app->run_dir, "none, a key is made", &app->lock, diag);
+	if (err == NP_OK)
+		err = store_open(app->base, app->cfg.store, app->state_dir, &app->store,
+				 &app->fresh, &note, diag);
 	if (err == NP_OK)
 		err = model_new(app->base, app->store, &none, &quiet, NULL, &app->model);
 	if (err == NP_OK)
@@ -106,17 +109,20 @@ static enum np_err rotate_here(struct app *app, struct found *f, struct np_diag 
 		snprintf(f->key, sizeof(f->key), "%s", model_key(app->model));
 	store_close(app->store);
 	model_free(app->model);
+	statelock_release(app->lock);
 	event_base_free(app->base);
 	return err;
 }
 
-enum np_err keytool_print(bool rotate, struct np_diag *diag)
+enum np_err keytool_print(const char *url, bool rotate, struct np_diag *diag)
 {
 	static struct app app;
 	struct found f = {.key = ""};
 	enum np_err err = app_dirs(&app, diag);
 	int pid = 0;
 
+	if (err == NP_OK && url != NULL)
+		err = np_config_parse(url, &app.cfg, diag);
 	if (err == NP_OK)
 		err = read_key(&app, &f, diag);
 	if (err == NP_OK && rotate) {
@@ -126,5 +132,6 @@ enum np_err keytool_print(bool rotate, struct np_diag *diag)
 	if (err == NP_OK && (printf("%s\n", f.key) < 0 || fflush(stdout) == EOF))
 		err = np_diag_set(diag, NP_ESYS, "key", "standard output: %s", strerror(errno));
 	np_wipe(&f, sizeof(f));
+	np_config_release(&app.cfg);
 	return err;
 }

@@ -11,10 +11,11 @@
 
 /*
  * keytool_print - the API key on standard output, after a new one was made if @rotate: by the
- * running master (it is told by SIGUSR1), else here. Blocks. Errors: NP_ENOTFOUND (no state yet),
+ * running master (it is told by SIGUSR1), else here. @url: a master's whose store= is to be used,
+ * NULL = the default one. Blocks. Errors: NP_ENOTFOUND (no state yet),
  * NP_ESYS, NP_ETIMEOUT with @diag.
  */
-enum np_err keytool_print(bool rotate, struct np_diag *diag) NP_MUST_CHECK;
+enum np_err keytool_print(const char *url, bool rotate, struct np_diag *diag) NP_MUST_CHECK;
 /* keytool_rotate - SIGUSR1 in the master. */
 void keytool_rotate(struct app *app);
 

@@ -30,7 +30,7 @@
 static void usage(FILE *to)
 {
 	fprintf(to, "usage: nodepass-controlplane [--url-fd=N] URL\n"
-		    "       nodepass-controlplane --print-api-key | --rotate-api-key\n"
+		    "       nodepass-controlplane --print-api-key | --rotate-api-key [URL]\n"
 		    "Serves master://; nodepass(1) starts it. See nodepass --help.\n");
 }
 
@@ -267,7 +267,7 @@ int main(int argc, char **argv)
 	}
 	if (what == DO_SERVE)
 		return serve_url(url);
+	err = keytool_print(url, what == DO_ROTATE_KEY, &diag);
 	np_free(url);
-	err = keytool_print(what == DO_ROTATE_KEY, &diag);
 	return err == NP_OK ? 0 : complain(EXIT_RUN, diag.text);
 }

@@ -1,6 +1,6 @@
 /*
  * ctl_json.h - the JSON form of any generated message, by its descriptor: the proto3 mapping as
- * docs/CONTROL.md bounds it. No code per message. For common/wire.
+ * docs/SCRIPTING.md describes it. No code per message. For common/wire.
  */
 #ifndef NP_WIRE_CTL_JSON_H
 #define NP_WIRE_CTL_JSON_H
