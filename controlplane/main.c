@@ -8,6 +8,7 @@
 #include "app.h"
 #include "base/alloc.h"
 #include "base/fd_text.h"
+#include "base/log_env.h"
 #include "keytool.h"
 
 #include <errno.h>
@@ -103,28 +104,6 @@ static char *parse_args(int argc, char **argv, enum what *what)
 }
 
 /* -- preparation -- */
-
-static enum np_err log_begin(struct app *app)
-{
-	const char *format = getenv("NP_LOG_FORMAT"), *color = getenv("NP_LOG_COLOR");
-	bool bad = false;
-	enum np_err err;
-
-	app->log = (struct np_log_options){.fd = STDOUT_FILENO, .color = true};
-	if (format != NULL && strcmp(format, "logfmt") == 0)
-		app->log.format = NP_LOG_LOGFMT;
-	else if (format != NULL && strcmp(format, "json") == 0)
-		app->log.format = NP_LOG_JSON;
-	else
-		bad = format != NULL && format[0] != '\0' && strcmp(format, "text") != 0;
-	if ((color != NULL && strcmp(color, "0") == 0) || getenv("NO_COLOR") != NULL)
-		app->log.color = false;
-	err = np_log_start(&app->log);
-	if (err == NP_OK && bad)
-		np_log(NP_LOG_WARN, NULL,
-		       "NP_LOG_FORMAT=%.64s: not text, logfmt or json, using text", format);
-	return err;
-}
 
 static void raise_nofile(void)
 {
@@ -239,7 +218,7 @@ static int serve_url(char *url)
 		return complain(EXIT_USAGE, "nodepass-controlplane serves master:// alone");
 	}
 	sig_fd = block_signals();
-	if (sig_fd == -1 || log_begin(&app) != NP_OK || prepare(&app) != NP_OK) {
+	if (sig_fd == -1 || np_log_start_env(&app.log) != NP_OK || prepare(&app) != NP_OK) {
 		np_config_release(&app.cfg);
 		return complain(EXIT_RUN, strerror(errno));
 	}

@@ -5,7 +5,8 @@
  * rest. A URL in argv works too, for who starts this program by hand.
  */
 #include "base/alloc.h"
-#include "base/log.h"
+#include "base/fd_text.h"
+#include "base/log_env.h"
 #include "core/dirs.h"
 #include "key_cache.h"
 #include "managed.h"
@@ -65,31 +66,6 @@ static void say_warning(void *arg, const char *text)
 }
 
 /* -- the URL -- */
-
-static char *read_fd(int fd)
-{
-	char *url = np_calloc(1, NP_URL_MAX + 2);
-	size_t len = 0;
-	ssize_t n = 1;
-
-	if (url == NULL)
-		return NULL;
-	if (lseek(fd, 0, SEEK_SET) == -1 && errno != ESPIPE)
-		n = -1;
-	while (n > 0 && len <= NP_URL_MAX) {
-		n = read(fd, url + len, NP_URL_MAX + 1 - len);
-		if (n == -1 && errno == EINTR)
-			n = 1;
-		else if (n > 0)
-			len += (size_t)n;
-	}
-	close(fd);
-	if (n == -1) {
-		np_free(url);
-		return NULL;
-	}
-	return url;
-}
 
 struct options {
 	long url_fd, ready_fd; /* -1 = not given */
@@ -152,7 +128,7 @@ static char *url_of(const struct options *o)
 	char *url;
 
 	if (o->url_fd != -1)
-		url = read_fd((int)o->url_fd);
+		url = np_fd_text((int)o->url_fd, NP_URL_MAX);
 	else
 		url = o->url != NULL ? np_strdup(o->url) : NULL;
 	if (url == NULL)
@@ -189,28 +165,6 @@ static void raise_nofile(void)
 		 "sessions",
 		 (unsigned long long)rl.rlim_max, NOFILE_LOW);
 	say_warning(NULL, text);
-}
-
-static enum np_err log_begin(void)
-{
-	const char *format = getenv("NP_LOG_FORMAT"), *color = getenv("NP_LOG_COLOR");
-	struct np_log_options o = {.fd = STDOUT_FILENO, .color = true};
-	bool bad = false;
-	enum np_err err;
-
-	if (format != NULL && strcmp(format, "logfmt") == 0)
-		o.format = NP_LOG_LOGFMT;
-	else if (format != NULL && strcmp(format, "json") == 0)
-		o.format = NP_LOG_JSON;
-	else
-		bad = format != NULL && format[0] != '\0' && strcmp(format, "text") != 0;
-	if ((color != NULL && strcmp(color, "0") == 0) || getenv("NO_COLOR") != NULL)
-		o.color = false;
-	err = np_log_start(&o);
-	if (bad)
-		np_log(NP_LOG_WARN, NULL, "NP_LOG_FORMAT=%s: not text, logfmt or json, using text",
-		       format);
-	return err;
 }
 
 static void on_change(void *arg, const char *id)
@@ -338,7 +292,7 @@ static int begin(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sig_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (sig_fd == -1 || change_fd == -1 || log_begin() != NP_OK ||
+	if (sig_fd == -1 || change_fd == -1 || np_log_start_env(NULL) != NP_OK ||
 	    np_random(runtime.boot_id, sizeof(runtime.boot_id)) != NP_OK) {
 		fprintf(stderr, "nodepass: cannot start: %s\n", strerror(errno));
 		return -1;
