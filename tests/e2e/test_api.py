@@ -338,9 +338,11 @@ def test_put(one):
     assert ask(visit)
     one.patch(one.id, action="stop")
     one.wait_instance(one.id, status="stopped")
-    server = f"server://{text_of(one.bench.addr(4))}/{text_of(visit)}?mode=1"
+    tunnel = one.bench.addr(4)
+    server = f"server://{text_of(tunnel)}/{text_of(visit)}?mode=1"
     assert one.good("PUT", path, {"url": server})["type"] == "server"
     one.wait_instance(one.id, status="running")  # a stopped one is started
+    wait_for("the server's listener", lambda: is_listening(tunnel), PATIENCE)
 
 
 def test_delete(one):
