@@ -31,8 +31,6 @@
 #define STOP_EXTRA_MS	  1500 /* for the data plane's end after its drain */
 #define INSTANCE_JSON_MAX (512 * 1024)
 
-/* -- log -- */
-
 static const char *env_get(void *arg, const char *name)
 {
 	(void)arg;
@@ -68,17 +66,12 @@ static void on_model_changed(void *arg, const char *id)
 		node_changed(app->node, id);
 }
 
-static void on_streams_ended(void *arg)
-{
-	(void)arg;
-}
-
 static void on_key_changed(void *arg)
 {
 	struct app *app = arg;
 
 	APP_LOG(app, INFO, "the API key was changed, event streams end");
-	sse_end_all(app->sse, on_streams_ended, app);
+	sse_end_all(app->sse, NULL, NULL);
 }
 
 static void initial_events(void *arg, sse_emit_fn emit, void *emit_arg)
@@ -454,11 +447,6 @@ static void on_plane_gone(void *arg)
 	event_base_loopbreak(app->base);
 }
 
-static void on_drained(void *arg)
-{
-	(void)arg; /* supervise_stop tells of the end */
-}
-
 void app_stop(struct app *app)
 {
 	int64_t grace = app->env.shutdown_timeout_ms - 1000;
@@ -468,11 +456,11 @@ void app_stop(struct app *app)
 	app->stopping = true;
 	APP_LOG(app, INFO, "Master shutting down");
 	http_close_listener(app->http);
-	sse_end_all(app->sse, on_streams_ended, app);
+	sse_end_all(app->sse, NULL, NULL);
 	if (grace < 0)
 		grace = 0;
 	if (!supervise_is_external(app->supervise))
-		node_shutdown(app->node, (uint32_t)grace, on_drained, app);
+		node_shutdown(app->node, (uint32_t)grace, NULL, NULL);
 	supervise_stop(app->supervise, (int)grace + STOP_EXTRA_MS, on_plane_gone, app);
 }
 

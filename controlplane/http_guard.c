@@ -7,6 +7,7 @@
  */
 #include "http_guard.h"
 
+#include "base/num.h"
 #include "http.h"
 
 #include <string.h>
@@ -71,17 +72,6 @@ struct http_verdict http_guard_verdict(const struct http_facts *f, const char *t
 	return (struct http_verdict){0, NULL};
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* One escape at @s of @len bytes; -1 when it is none. */
 static int escape_value(const char *s, size_t len)
 {
@@ -89,8 +79,8 @@ static int escape_value(const char *s, size_t len)
 
 	if (len < 3)
 		return -1;
-	high = hex_value(s[1]);
-	low = hex_value(s[2]);
+	high = np_hex_digit(s[1]);
+	low = np_hex_digit(s[2]);
 	return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 

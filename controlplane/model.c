@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/num.h"
 #include "core/proof.h"
 #include "json_write.h"
 #include "model_priv.h"
@@ -86,7 +87,7 @@ void model_instance_free(struct model_instance *inst)
 	np_free(inst);
 }
 
-static enum np_err replace_text(char **to, const char *from)
+enum np_err model_set_text(char **to, const char *from)
 {
 	char *copy = np_strdup(from);
 
@@ -99,9 +100,9 @@ static enum np_err replace_text(char **to, const char *from)
 
 enum np_err model_meta_copy_peer(const struct model_meta *from, struct model_meta *to)
 {
-	if (replace_text(&to->sid, from->sid) != NP_OK ||
-	    replace_text(&to->type, from->type) != NP_OK ||
-	    replace_text(&to->alias, from->alias) != NP_OK)
+	if (model_set_text(&to->sid, from->sid) != NP_OK ||
+	    model_set_text(&to->type, from->type) != NP_OK ||
+	    model_set_text(&to->alias, from->alias) != NP_OK)
 		return NP_ENOMEM;
 	return NP_OK;
 }
@@ -131,9 +132,9 @@ enum np_err model_meta_copy_tags(const struct model_meta *from, struct model_met
 
 enum np_err model_saved_copy(const struct model_instance *from, struct model_instance *to)
 {
-	if (replace_text(&to->alias, from->alias) != NP_OK ||
-	    replace_text(&to->url, from->url) != NP_OK ||
-	    replace_text(&to->config, from->config) != NP_OK ||
+	if (model_set_text(&to->alias, from->alias) != NP_OK ||
+	    model_set_text(&to->url, from->url) != NP_OK ||
+	    model_set_text(&to->config, from->config) != NP_OK ||
 	    model_meta_copy_peer(&from->meta, &to->meta) != NP_OK ||
 	    model_meta_copy_tags(&from->meta, &to->meta) != NP_OK)
 		return NP_ENOMEM;
@@ -287,15 +288,15 @@ enum np_err model_flush(struct model *m, struct np_diag *diag)
 	return err;
 }
 
-static enum np_err random_hex(char *out, size_t digits)
+enum np_err model_random_hex(char *out, size_t digits)
 {
 	uint8_t bytes[MODEL_KEY_LEN / 2];
 	enum np_err err;
 
 	NP_ASSERT(digits / 2 <= sizeof(bytes));
 	err = np_random(bytes, digits / 2);
-	for (size_t i = 0; err == NP_OK && i < digits / 2; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+	if (err == NP_OK)
+		np_format_hex(bytes, digits / 2, out);
 	np_wipe(bytes, sizeof(bytes));
 	return err;
 }
@@ -324,9 +325,9 @@ enum np_err model_ensure_key(struct model *m, bool *created, struct np_diag *dia
 	if (m->key[0] != '\0' && m->mid[0] != '\0')
 		return NP_OK;
 	if (m->key[0] == '\0')
-		err = random_hex(m->key, MODEL_KEY_LEN);
+		err = model_random_hex(m->key, MODEL_KEY_LEN);
 	if (err == NP_OK && m->mid[0] == '\0')
-		err = random_hex(m->mid, MODEL_MID_LEN);
+		err = model_random_hex(m->mid, MODEL_MID_LEN);
 	if (err != NP_OK)
 		return np_diag_set(diag, err, "key", "no random numbers for the API key");
 	save_master(m);
@@ -341,7 +342,7 @@ enum np_err model_import_key(struct model *m, const char *key, const char *mid, 
 	if (mid != NULL && strlen(mid) == MODEL_MID_LEN &&
 	    strspn(mid, "0123456789abcdef") == MODEL_MID_LEN)
 		snprintf(m->mid, sizeof(m->mid), "%s", mid);
-	else if (random_hex(m->mid, MODEL_MID_LEN) != NP_OK)
+	else if (model_random_hex(m->mid, MODEL_MID_LEN) != NP_OK)
 		return NP_ECRYPTO;
 	snprintf(m->alias, sizeof(m->alias), "%s", alias == NULL ? "" : alias);
 	save_master(m);

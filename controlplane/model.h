@@ -22,6 +22,7 @@
 #define MODEL_KEY_ID	    "********"
 #define MODEL_KEY_LEN	    32 /* hexadecimal digits of the API key */
 #define MODEL_MID_LEN	    16
+#define MODEL_ID_LEN	    8 /* hexadecimal digits of an instance's id */
 
 struct model;
 

@@ -241,7 +241,7 @@ static void on_stored(void *arg, enum np_err err, const struct np_diag *why)
 static enum np_err store_instance(struct change *c)
 {
 	struct model *m = c->m;
-	struct store_op ops[4] = {
+	struct store_op ops[] = {
 	    {.row = {.kind = STORE_META, .id = "revision"}},
 	    {.remove = c->kind == CHANGE_DELETE, .row = {.kind = STORE_INSTANCE}},
 	    {.remove = c->kind == CHANGE_DELETE, .row = {.kind = STORE_COUNTERS}},
@@ -307,14 +307,11 @@ static enum np_err prepare_saved(struct change *c, const struct model_instance *
 
 static enum np_err new_id(const struct model *m, char id[STORE_ID_MAX + 1])
 {
-	uint8_t r[4];
-
 	do {
-		enum np_err err = np_random(r, sizeof(r));
+		enum np_err err = model_random_hex(id, MODEL_ID_LEN);
 
 		if (err != NP_OK)
 			return err;
-		snprintf(id, STORE_ID_MAX + 1, "%02x%02x%02x%02x", r[0], r[1], r[2], r[3]);
 	} while (model_get(m, id) != NULL);
 	return NP_OK;
 }
@@ -461,18 +458,13 @@ static void begin_master(struct change *c)
 	struct store_op op = {.row = {.kind = STORE_META, .id = "master"}};
 	struct np_diag diag = {.text = ""};
 	struct np_buf b;
-	uint8_t r[MODEL_KEY_LEN / 2];
 	enum np_err err = NP_OK;
 
 	memcpy(c->key, m->key, sizeof(c->key));
 	snprintf(c->master_alias, sizeof(c->master_alias), "%s",
 		 c->kind == CHANGE_ALIAS ? c->alias : m->alias);
-	if (c->kind == CHANGE_KEY) {
-		err = np_random(r, sizeof(r));
-		for (size_t i = 0; err == NP_OK && i < sizeof(r); i++)
-			snprintf(c->key + 2 * i, 3, "%02x", r[i]);
-		np_wipe(r, sizeof(r));
-	}
+	if (c->kind == CHANGE_KEY)
+		err = model_random_hex(c->key, MODEL_KEY_LEN);
 	np_buf_init(&b, STORE_BLOB_MAX);
 	model_row_master(c->key, m->mid, c->master_alias, &b);
 	op.row.blob = np_buf_ptr(&b);

@@ -47,6 +47,10 @@ void model_instance_free(struct model_instance *inst);
 enum np_err model_add(struct model *m, struct model_instance *inst) NP_MUST_CHECK;
 void model_remove(struct model *m, struct model_instance *inst);
 struct model_instance *model_get(const struct model *m, const char *id);
+/* model_set_text - a copy of @from in place of *@to. Errors: NP_ENOMEM, *@to is as before. */
+enum np_err model_set_text(char **to, const char *from) NP_MUST_CHECK;
+/* model_random_hex - @digits (at most MODEL_KEY_LEN) and a NUL. Errors: NP_ECRYPTO. */
+enum np_err model_random_hex(char *out, size_t digits) NP_MUST_CHECK;
 /* model_saved_copy - deep copy of the stored part. model_saved_move - @from's stored part to @to,
  * whose own is freed. */
 enum np_err model_saved_copy(const struct model_instance *from,

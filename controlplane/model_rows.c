@@ -71,21 +71,14 @@ static const char *text_of(const struct json *obj, const char *name)
 	return s == NULL ? "" : s;
 }
 
-static enum np_err set_text(char **to, const char *from)
-{
-	np_free(*to);
-	*to = np_strdup(from);
-	return *to == NULL ? NP_ENOMEM : NP_OK;
-}
-
 static enum np_err take_meta(const struct json *v, struct model_meta *to)
 {
 	const struct json *peer = json_member(v, "peer"), *tags = json_member(v, "tags");
 	size_t n = 0;
 
-	if (set_text(&to->sid, text_of(peer, "sid")) != NP_OK ||
-	    set_text(&to->type, text_of(peer, "type")) != NP_OK ||
-	    set_text(&to->alias, text_of(peer, "alias")) != NP_OK)
+	if (model_set_text(&to->sid, text_of(peer, "sid")) != NP_OK ||
+	    model_set_text(&to->type, text_of(peer, "type")) != NP_OK ||
+	    model_set_text(&to->alias, text_of(peer, "alias")) != NP_OK)
 		return NP_ENOMEM;
 	for (const struct json *t = json_next(tags, NULL); t != NULL; t = json_next(tags, t))
 		n++;
@@ -109,15 +102,14 @@ static enum np_role role_of(const char *url)
 	return strncmp(url, "server", 6) == 0 ? NP_ROLE_SERVER : NP_ROLE_CLIENT;
 }
 
-static enum np_err take_url(struct model *m, const char *url, struct model_instance *inst)
+static enum np_err take_url(const char *url, struct model_instance *inst)
 {
 	struct validate_defaults none = {0};
 	struct validated v;
 	struct np_diag diag = {.text = ""};
 	enum np_err err;
 
-	(void)m;
-	if (set_text(&inst->url, url) != NP_OK)
+	if (model_set_text(&inst->url, url) != NP_OK)
 		return NP_ENOMEM;
 	err = validate_url(url, &none, &v, &diag);
 	if (err == NP_ENOMEM)
@@ -125,11 +117,11 @@ static enum np_err take_url(struct model *m, const char *url, struct model_insta
 	if (err != NP_OK) {
 		inst->role = role_of(url);
 		snprintf(inst->refused, sizeof(inst->refused), "%.500s", diag.text);
-		return set_text(&inst->config, url);
+		return model_set_text(&inst->config, url);
 	}
 	inst->refused[0] = '\0';
 	inst->role = v.role;
-	err = set_text(&inst->config, v.config);
+	err = model_set_text(&inst->config, v.config);
 	validated_release(&v);
 	return err;
 }
@@ -148,11 +140,11 @@ static enum np_err take_instance(struct model *m, const struct store_row *row, c
 								      : CTL_DESIRED_STOPPED;
 	if (json_u64(json_member(v, "restart_nonce"), &nonce))
 		inst->restart_nonce = (uint32_t)nonce;
-	err = set_text(&inst->alias, text_of(v, "alias"));
+	err = model_set_text(&inst->alias, text_of(v, "alias"));
 	if (err == NP_OK)
 		err = take_meta(json_member(v, "meta"), &inst->meta);
 	if (err == NP_OK)
-		err = take_url(m, text_of(v, "url"), inst);
+		err = take_url(text_of(v, "url"), inst);
 	if (err == NP_OK)
 		err = model_add(m, inst);
 	if (err != NP_OK)

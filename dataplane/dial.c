@@ -517,6 +517,19 @@ static void dial_set_targets(struct dial *d, const struct dial_options *o)
 	}
 }
 
+struct dial_options dial_options_of(struct settings *st, int64_t timeout_ms)
+{
+	return (struct dial_options){
+	    .targets = st->cfg.targets,
+	    .ntargets = st->cfg.ntargets,
+	    .balance = &st->balance,
+	    .settings = st,
+	    .source = st->cfg.dial_auto ? NULL : &st->cfg.dial,
+	    .dns_ms = st->cfg.dns_ms,
+	    .timeout_ms = timeout_ms,
+	};
+}
+
 enum np_err dial_start(struct worker *w, const struct dial_options *o, dial_done_fn done, void *arg,
 		       struct dial **out)
 {

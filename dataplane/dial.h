@@ -42,6 +42,9 @@ struct dial_result {
 	char text[160]; /* on failure, for the log: "connect 10.0.0.1:80: Connection refused" */
 };
 
+/* dial_options_of - for the targets of an instance as @st says. */
+struct dial_options dial_options_of(struct settings *st, int64_t timeout_ms);
+
 struct dial;
 typedef void (*dial_done_fn)(void *arg, const struct dial_result *r);
 /*

@@ -238,6 +238,8 @@ void instance_accept_pauses(const struct instance *inst, int err);
 /* instance_pool_idle - idle channels or target connections now: POOL of the checkpoint. Thread:
  * home. */
 uint32_t instance_pool_idle(const struct instance *inst);
+/* instance_mode_number - MODE as in the URL: what is in effect, 0 while it is not known. */
+uint32_t instance_mode_number(enum instance_mode mode);
 /* instance_sum - @sum gets the counters of all shards added up. Thread: any. */
 struct counter_sum {
 	uint64_t total[COUNTER_COUNT];

@@ -274,13 +274,7 @@ void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag)
 			run_end(run, 0, NP_REASON_SHUTDOWN);
 			return;
 		}
-		if (e != NULL)
-			DL_DELETE(e->old, run);
-		else
-			DL_DELETE(run->registry->orphans, run);
-		run_release(run);
-		if (e != NULL)
-			entry_step(e);
+		run_forget(run);
 		return;
 	}
 	if (err != NP_OK && run == e->next) {

@@ -148,6 +148,8 @@ enum np_err run_configure(struct run *run, struct np_config *cfg) NP_MUST_CHECK;
  * its memory; after it is gone. */
 void run_end(struct run *run, int64_t ms, enum np_reason reason);
 void run_release(struct run *run);
+/* run_forget - one that was set aside and is over: off its list, freed; its entry goes on. */
+void run_forget(struct run *run);
 void run_reload(struct run *run);
 /* What comes back, for registry_life.c. */
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);

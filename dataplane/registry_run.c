@@ -217,15 +217,10 @@ static void on_lent(struct worker *w, struct mail *m)
 		run_on_lent(run);
 }
 
-static void on_gone(struct worker *w, struct mail *m)
+void run_forget(struct run *run)
 {
-	struct run *run = (struct run *)((char *)m - offsetof(struct run, gone_mail));
 	struct entry *e = run->entry;
 
-	(void)w;
-	run->inst = NULL;
-	if (run->registry->freeing)
-		return;
 	if (e != NULL)
 		DL_DELETE(e->old, run);
 	else
@@ -233,6 +228,16 @@ static void on_gone(struct worker *w, struct mail *m)
 	run_release(run);
 	if (e != NULL)
 		entry_step(e);
+}
+
+static void on_gone(struct worker *w, struct mail *m)
+{
+	struct run *run = (struct run *)((char *)m - offsetof(struct run, gone_mail));
+
+	(void)w;
+	run->inst = NULL;
+	if (!run->registry->freeing)
+		run_forget(run);
 }
 
 /* -- making -- */

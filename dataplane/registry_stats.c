@@ -152,21 +152,6 @@ bool registry_stats(struct registry *r, const char *id, struct ctl_stats *out)
 
 /* -- status -- */
 
-static uint32_t mode_number(enum instance_mode mode)
-{
-	switch (mode) {
-	case MODE_SINGLE:
-	case MODE_SERVER_REVERSE:
-		return 1;
-	case MODE_SERVER_FORWARD:
-	case MODE_CLIENT:
-		return 2;
-	case MODE_UNDECIDED:
-		break;
-	}
-	return 0;
-}
-
 static void put_address(const struct np_hostport *hp, struct ctl_status *out)
 {
 	char text[NP_HOST_MAX + 16];
@@ -221,7 +206,7 @@ bool registry_status(struct registry *r, const char *id, struct ctl_status *out)
 	run = e->cur;
 	if (run == NULL || run->phase != RUN_STARTED || run->mode == MODE_UNDECIDED)
 		return true;
-	out->mode = mode_number(run->mode);
+	out->mode = instance_mode_number(run->mode);
 	snprintf(out->mode_reason, sizeof(out->mode_reason), "%s", run->inst->mode_reason);
 	put_listen(run, out);
 	return true;

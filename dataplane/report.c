@@ -33,10 +33,9 @@ void instance_sum(const struct instance *inst, struct counter_sum *sum)
 	}
 }
 
-/* MODE as in the URL: what is in effect, 0 while it is not known. */
-static int mode_number(const struct instance *inst)
+uint32_t instance_mode_number(enum instance_mode mode)
 {
-	switch (inst->mode) {
+	switch (mode) {
 	case MODE_SINGLE:
 	case MODE_SERVER_REVERSE:
 		return 1;
@@ -58,9 +57,9 @@ static void report_checkpoint(struct instance *inst)
 	instance_sum(inst, &s);
 	INSTANCE_LOG(
 	    inst, EVENT,
-	    "CHECK_POINT|MODE=%d|PING=%lldms|POOL=%u|TCPS=%u|UDPS=%u|TCPRX=%llu|TCPTX=%llu|"
+	    "CHECK_POINT|MODE=%u|PING=%lldms|POOL=%u|TCPS=%u|UDPS=%u|TCPRX=%llu|TCPTX=%llu|"
 	    "UDPRX=%llu|UDPTX=%llu",
-	    mode_number(inst), us < 0 ? 0LL : (long long)((us + 500) / 1000),
+	    instance_mode_number(inst->mode), us < 0 ? 0LL : (long long)((us + 500) / 1000),
 	    instance_pool_idle(inst), s.tcps, s.udps, (unsigned long long)s.total[COUNTER_TCP_RX],
 	    (unsigned long long)s.total[COUNTER_TCP_TX],
 	    (unsigned long long)s.total[COUNTER_UDP_RX],

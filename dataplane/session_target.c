@@ -88,21 +88,6 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	channel_flush(ch);
 }
 
-static void target_dial_options(const struct instance *inst, struct dial_options *o)
-{
-	struct settings *st = instance_settings(inst);
-
-	*o = (struct dial_options){
-	    .targets = st->cfg.targets,
-	    .ntargets = st->cfg.ntargets,
-	    .balance = &st->balance,
-	    .settings = st,
-	    .source = st->cfg.dial_auto ? NULL : &st->cfg.dial,
-	    .dns_ms = st->cfg.dns_ms,
-	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
-	};
-}
-
 /* For the log, until it is known which one answers. */
 static void name_targets(struct session *s)
 {
@@ -118,7 +103,7 @@ static void egress_dial(struct session *s)
 	struct dial_options o;
 
 	name_targets(s);
-	target_dial_options(s->shard->inst, &o);
+	o = dial_options_of(instance_settings(s->shard->inst), runtime.env.tcp_dial_timeout_ms);
 	if (dial_start(s->shard->worker, &o, egress_on_dialed, s, &s->dial) != NP_OK)
 		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY);
 }
@@ -276,7 +261,7 @@ void session_start_single(struct visitor *v)
 		return;
 	}
 	name_targets(s);
-	target_dial_options(sh->inst, &o);
+	o = dial_options_of(instance_settings(sh->inst), runtime.env.tcp_dial_timeout_ms);
 	if (dial_start(sh->worker, &o, single_on_dialed, s, &s->dial) != NP_OK)
 		session_end(s, NP_REASON_NO_MEMORY, true);
 }

@@ -115,16 +115,8 @@ static void on_dialed(void *arg, const struct dial_result *res)
 static void dial_one(struct single *s)
 {
 	struct instance *inst = s->inst;
-	struct settings *st = instance_settings(inst);
-	struct dial_options o = {
-	    .targets = st->cfg.targets,
-	    .ntargets = st->cfg.ntargets,
-	    .balance = &st->balance,
-	    .settings = st,
-	    .source = st->cfg.dial_auto ? NULL : &st->cfg.dial,
-	    .dns_ms = st->cfg.dns_ms,
-	    .timeout_ms = runtime.env.tcp_dial_timeout_ms,
-	};
+	struct dial_options o =
+	    dial_options_of(instance_settings(inst), runtime.env.tcp_dial_timeout_ms);
 	struct ready *r = np_calloc(1, sizeof(*r));
 
 	if (r == NULL)

@@ -140,7 +140,7 @@ void np_format_duration(int64_t ms, char out[32])
 	snprintf(out, 32, "%s%ums", sign, frac);
 }
 
-static int hex_digit(char c)
+int np_hex_digit(char c)
 {
 	if (is_digit(c))
 		return c - '0';
@@ -156,11 +156,11 @@ enum np_err np_parse_hex(const char *s, size_t len, uint8_t *out, size_t n)
 	if (len / 2 != n || len % 2 != 0)
 		return NP_EINVAL;
 	for (size_t i = 0; i < len; i++) {
-		if (hex_digit(s[i]) == -1)
+		if (np_hex_digit(s[i]) == -1)
 			return NP_EINVAL;
 	}
 	for (size_t i = 0; i < n; i++)
-		out[i] = (uint8_t)(hex_digit(s[2 * i]) << 4 | hex_digit(s[2 * i + 1]));
+		out[i] = (uint8_t)(np_hex_digit(s[2 * i]) << 4 | np_hex_digit(s[2 * i + 1]));
 	return NP_OK;
 }
 

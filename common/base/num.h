@@ -27,6 +27,8 @@ enum np_err np_parse_duration(const char *s, size_t len, int64_t max_ms,
 /* np_format_duration - Go form: 0s, 300ms, 1.5s, 10m0s, 1h2m0s. @out holds at least 32 bytes. */
 void np_format_duration(int64_t ms, char out[32]);
 
+/* np_hex_digit - its value in either case, -1 = it is none. */
+int np_hex_digit(char c);
 /* np_parse_hex - exactly @n bytes from 2*@n hex digits of either case. Errors: NP_EINVAL. */
 enum np_err np_parse_hex(const char *s, size_t len, uint8_t *out, size_t n) NP_MUST_CHECK;
 void np_format_hex(const uint8_t *p, size_t n, char *out /* 2n + 1 */);

@@ -5,6 +5,8 @@
  */
 #include "core/config_table.h"
 
+#include "base/num.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -182,14 +184,6 @@ enum np_param np_param_by_name(struct np_slice name)
 	return NP_PARAM_COUNT;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 enum np_err np_percent_decode(struct np_slice in, bool plus, char *out, size_t *len, size_t *bad)
 {
 	size_t n = 0;
@@ -198,8 +192,8 @@ enum np_err np_percent_decode(struct np_slice in, bool plus, char *out, size_t *
 		char c = in.s[i];
 
 		if (c == '%') {
-			int high = in.len - i > 2 ? hex_value(in.s[i + 1]) : -1;
-			int low = in.len - i > 2 ? hex_value(in.s[i + 2]) : -1;
+			int high = in.len - i > 2 ? np_hex_digit(in.s[i + 1]) : -1;
+			int low = in.len - i > 2 ? np_hex_digit(in.s[i + 2]) : -1;
 
 			if (high < 0 || low < 0 || (high == 0 && low == 0)) {
 				*bad = i;
