@@ -60,7 +60,7 @@ struct model_instance {
 	struct {
 		char boot_id[CTL_BOOT_ID_LEN + 1];
 		uint32_t starts;
-		uint64_t last[MODEL_COUNTERS]; /* of the node, at boot_id and starts */
+		uint64_t last[MODEL_COUNTERS]; /* of the node: since boot_id, or since starts */
 		bool dirty;
 	} seen;
 };

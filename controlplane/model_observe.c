@@ -2,8 +2,10 @@
  * model_observe.c - what the node says of its instances: states, numbers. And what the model tells
  * it: desired specs.
  *
- * Counters of the node begin anew with every start of an instance or of the node; the model adds
- * the differences, so that what is shown goes on over both. A total that falls is a new beginning.
+ * The node's totals begin anew with the node and never fall while it runs; the model adds the
+ * differences, so that what is shown goes on. Totals that are less than those seen already came late
+ * on the other socket. An older node has only totals that begin anew with each start of an instance:
+ * there one that falls is a new beginning.
  */
 #include "model_priv.h"
 
@@ -203,6 +205,8 @@ void model_observe_status(struct model *m, const struct ctl_status *st)
 	struct model_instance *inst = model_get(m, st->id);
 	enum model_status before, after;
 
+	if (inst != NULL && st->removed) /* what the node counts for this id later begins with 0 */
+		memset(&inst->seen, 0, sizeof(inst->seen));
 	if (inst == NULL || st->removed || st->revision < inst->revision)
 		return; /* of a spec that was replaced meanwhile */
 	before = model_status(inst);
@@ -217,32 +221,37 @@ void model_observe_status(struct model *m, const struct ctl_status *st)
 		model_publish(m, SSE_UPDATE, inst);
 }
 
-static void add_difference(struct model_instance *inst, const uint64_t now[MODEL_COUNTERS])
+static void add_difference(struct model_instance *inst, const uint64_t now[MODEL_COUNTERS],
+			   bool may_fall)
 {
 	for (int i = 0; i < MODEL_COUNTERS; i++) {
 		uint64_t last = inst->seen.last[i];
 
-		inst->total[i] += now[i] >= last ? now[i] - last : now[i];
-		if (now[i] != last)
-			inst->seen.dirty = true;
+		if (now[i] == last || (now[i] < last && !may_fall))
+			continue;
+		inst->total[i] += now[i] > last ? now[i] - last : now[i];
 		inst->seen.last[i] = now[i];
+		inst->seen.dirty = true;
 	}
 }
 
 void model_observe_stats(struct model *m, const char *boot_id, const struct ctl_stats *st)
 {
-	const uint64_t now[MODEL_COUNTERS] = {st->tcp_rx, st->tcp_tx, st->udp_rx, st->udp_tx};
+	const uint64_t of_start[MODEL_COUNTERS] = {st->tcp_rx, st->tcp_tx, st->udp_rx, st->udp_tx};
+	const uint64_t of_boot[MODEL_COUNTERS] = {st->boot.tcp_rx, st->boot.tcp_tx, st->boot.udp_rx,
+						  st->boot.udp_tx};
 	struct model_instance *inst = model_get(m, st->id);
 
 	if (inst == NULL)
 		return;
-	if (strcmp(inst->seen.boot_id, boot_id) != 0 || inst->seen.starts != st->starts) {
+	if (strcmp(inst->seen.boot_id, boot_id) != 0 ||
+	    (!st->has_boot && inst->seen.starts != st->starts)) {
 		memset(inst->seen.last, 0, sizeof(inst->seen.last));
 		snprintf(inst->seen.boot_id, sizeof(inst->seen.boot_id), "%s", boot_id);
-		inst->seen.starts = st->starts;
 		inst->seen.dirty = true;
 	}
-	add_difference(inst, now);
+	inst->seen.starts = st->starts;
+	add_difference(inst, st->has_boot ? of_boot : of_start, !st->has_boot);
 	inst->ping_ms = st->has_ping ? st->ping_ms : 0;
 	inst->pool = st->pool;
 	inst->tcps = st->tcps;

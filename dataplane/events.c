@@ -94,6 +94,8 @@ void events_changed(struct events *e, const char *id)
 	const struct timeval soon = tv_of_ms(EVENTS_BATCH_MS);
 	struct change *c = NULL;
 
+	if (registry_is_removed(e->registry, id))
+		events_stats_last(e, id);
 	HASH_FIND_STR(e->changes, id, c);
 	if (c == NULL) {
 		c = np_calloc(1, sizeof(*c));

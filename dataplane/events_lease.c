@@ -69,10 +69,10 @@ static void put_sums(struct registry *r, struct ctl_lease *l)
 			continue;
 		l->tcps += s.tcps;
 		l->udps += s.udps;
-		l->tcp_rx += s.tcp_rx;
-		l->tcp_tx += s.tcp_tx;
-		l->udp_rx += s.udp_rx;
-		l->udp_tx += s.udp_tx;
+		l->tcp_rx += s.boot.tcp_rx;
+		l->tcp_tx += s.boot.tcp_tx;
+		l->udp_rx += s.boot.udp_rx;
+		l->udp_tx += s.boot.udp_tx;
 	}
 }
 

@@ -69,6 +69,8 @@ bool events_is_wanted(const struct events *e, const char *id);
 
 /* events_stats.c */
 void events_stats_forget(struct events *e, const char *id);
+/* events_stats_last - @id is about to go: what moved since it was last said. */
+void events_stats_last(struct events *e, const char *id);
 void events_stats_free(struct events *e);
 void events_stats_on_timer(evutil_socket_t fd, short what, void *arg);
 

@@ -77,7 +77,7 @@ static bool stats_equal(const struct ctl_stats *a, const struct ctl_stats *b)
 	return a->starts == b->starts && a->has_ping == b->has_ping && a->ping_ms == b->ping_ms &&
 	       a->pool == b->pool && a->tcps == b->tcps && a->udps == b->udps &&
 	       a->tcp_rx == b->tcp_rx && a->tcp_tx == b->tcp_tx && a->udp_rx == b->udp_rx &&
-	       a->udp_tx == b->udp_tx;
+	       a->udp_tx == b->udp_tx && memcmp(&a->boot, &b->boot, sizeof(a->boot)) == 0;
 }
 
 static void send_stats(struct batch *b)
@@ -164,6 +164,21 @@ static void put_instance(struct batch *b, const char *id)
 	b->stats[b->nstats++] = now;
 	if (b->nstats == CTL_PAGE_MAX)
 		send_stats(b);
+}
+
+void events_stats_last(struct events *e, const char *id)
+{
+	struct ctl_stats now = {0};
+	struct ctl_event ev = {.kind = CTL_EVENT_STATS, .n = 1, .stats = &now};
+	struct seen *seen = NULL;
+
+	if (e->stats_ms == 0 || event_edge_listeners(e->edge) == 0 || !events_is_wanted(e, id) ||
+	    !registry_stats(e->registry, id, &now))
+		return;
+	HASH_FIND_STR(e->seen, id, seen);
+	ev.interval_ms = (uint32_t)np_mono_diff_ms(np_mono_now(), e->last_stats);
+	if (seen == NULL || !stats_equal(&seen->stats, &now))
+		events_send(e, &ev);
 }
 
 void events_stats_on_timer(evutil_socket_t fd, short what, void *arg)

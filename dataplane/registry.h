@@ -57,6 +57,8 @@ enum ctl_code registry_log_level(struct registry *r, const char *id, enum np_log
 /* False: no such id (a removed one is reported once through on_change with status.removed). */
 bool registry_status(struct registry *r, const char *id, struct ctl_status *out);
 bool registry_stats(struct registry *r, const char *id, struct ctl_stats *out);
+/* registry_is_removed - is it gone when on_change returns? Within on_change only. */
+bool registry_is_removed(struct registry *r, const char *id);
 /* registry_spec - borrowed until the next call; NULL: no such id. */
 const struct ctl_spec *registry_spec(struct registry *r, const char *id);
 /* registry_next - ids in order of their bytes: the first one behind @after ("" = from the start),

@@ -138,6 +138,8 @@ bool registry_stats(struct registry *r, const char *id, struct ctl_stats *out)
 	out->tcp_tx = now[1] - e->base[1];
 	out->udp_rx = now[2] - e->base[2];
 	out->udp_tx = now[3] - e->base[3];
+	out->has_boot = true;
+	out->boot = (struct ctl_traffic){now[0], now[1], now[2], now[3]};
 	if (e->cur != NULL && e->cur->inst != NULL && e->cur->phase == RUN_STARTED) {
 		const struct instance *inst = e->cur->inst;
 		int64_t us =
@@ -210,6 +212,13 @@ bool registry_status(struct registry *r, const char *id, struct ctl_status *out)
 	snprintf(out->mode_reason, sizeof(out->mode_reason), "%s", run->inst->mode_reason);
 	put_listen(run, out);
 	return true;
+}
+
+bool registry_is_removed(struct registry *r, const char *id)
+{
+	const struct entry *e = registry_find(r, id);
+
+	return e == NULL || e->removed;
 }
 
 void registry_counts(struct registry *r, struct registry_counts *out)

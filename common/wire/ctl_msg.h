@@ -97,12 +97,18 @@ struct ctl_status {
 	char mode_reason[160];
 };
 
+struct ctl_traffic {
+	uint64_t tcp_rx, tcp_tx, udp_rx, udp_tx;
+};
+
 struct ctl_stats {
 	char id[CTL_ID_MAX + 1];
 	uint32_t starts;
 	bool has_ping;
 	uint32_t ping_ms, pool, tcps, udps;
 	uint64_t tcp_rx, tcp_tx, udp_rx, udp_tx; /* totals since `starts` */
+	bool has_boot;		 /* an older node does not count it */
+	struct ctl_traffic boot; /* of all starts of the boot: never falls */
 };
 
 struct ctl_node_info {

@@ -134,6 +134,18 @@ static const struct ctl_binds status_binds = TABLE(instance_status, status_rows)
 #undef P
 #undef O
 
+#define P PB(Traffic)
+#define O struct ctl_traffic
+static const struct ctl_bind traffic_rows[] = {
+    U64(tcp_rx, tcp_rx),
+    U64(tcp_tx, tcp_tx),
+    U64(udp_rx, udp_rx),
+    U64(udp_tx, udp_tx),
+};
+static const struct ctl_binds traffic_binds = TABLE(traffic, traffic_rows);
+#undef P
+#undef O
+
 #define P PB(InstanceStats)
 #define O struct ctl_stats
 static const struct ctl_bind stats_rows[] = {
@@ -147,6 +159,7 @@ static const struct ctl_bind stats_rows[] = {
     U64(tcp_tx, tcp_tx),
     U64(udp_rx, udp_rx),
     U64(udp_tx, udp_tx),
+    MAYBE(boot, boot, has_boot, traffic_binds),
 };
 static const struct ctl_binds stats_binds = TABLE(instance_stats, stats_rows);
 #undef P

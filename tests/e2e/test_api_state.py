@@ -83,7 +83,6 @@ def test_counters_survive(one):
     assert one.get(one.id)["tcprx"] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a restart drops what moved since the last report")
 def test_counters_of_the_last_moment(one):
     one.env["NP_REPORT_INTERVAL"] = "3s"
     one.stop()

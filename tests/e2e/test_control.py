@@ -239,6 +239,26 @@ def test_events__changes_leases_statistics__in_one_order(node, echo):
     assert raw.startswith(b'{"lease"') and json.loads(raw)["lease"].get("instances", 0) == 0
 
 
+def test_last_numbers__a_restart_and_a_removal__are_said(node, echo):
+    """What moves between two reports is in the totals of the boot, and said before the instance is gone."""
+    c, e, port = node.client(), node.events(), free_port(HOST)
+    assert c.ask(subscribe={"stats_ms": 86400000})["code"] == "CODE_OK"  # none of these comes by its time
+    apply(c, "web1", single(port, echo.addr))
+    e.wait_state("web1", "STATE_RUNNING")
+    round_trip(port, b"x" * 1000)
+    assert c.ask(action={"id": "web1", "verb": "VERB_RESTART"})["code"] == "CODE_ACCEPTED"
+    e.wait_state("web1", "STATE_STOPPED")
+    e.wait_state("web1", "STATE_RUNNING")
+    round_trip(port, b"x" * 10)
+    view = c.ask(get={"id": "web1"})["get"]["stats"]
+    assert view["starts"] == 2 and view["tcp_rx"] == "10" and view["boot"]["tcp_rx"] == "1010", view
+    c.ask(remove={"id": "web1"})
+    last = e.wait("its numbers", lambda x: "stats" in x)["stats"]["stats"]
+    assert [x["id"] for x in last] == ["web1"] and last[0]["boot"]["tcp_tx"] == "1010", last
+    e.wait("that it is gone", lambda x: any(
+        s["id"] == "web1" and s.get("removed") for s in x.get("changes", {}).get("changes", ())))
+
+
 def test_lines_and_session_ends__travel_when_asked_for(node, echo):
     c, e, port = node.client(), node.events(), free_port(HOST)
     tag = "t" + nonce()

@@ -282,6 +282,41 @@ static void model_observe_stats__restarts__differences_add_up(void **state)
 	assert_int_equal(inst->total[MODEL_TCP_RX], 23);
 }
 
+static void observe_boot(struct model *m, const char *boot, uint32_t starts, uint64_t of_start,
+			 uint64_t of_boot)
+{
+	struct ctl_stats st = {.id = "0badcafe",
+			       .starts = starts,
+			       .tcp_rx = of_start,
+			       .has_boot = true,
+			       .boot = {.tcp_rx = of_boot}};
+
+	model_observe_stats(m, boot, &st);
+}
+
+static void model_observe_stats__of_the_boot__what_a_start_drops_is_counted(void **state)
+{
+	struct ctl_status gone = {.id = "0badcafe", .removed = true};
+	const struct model_instance *inst;
+	struct np_diag diag;
+
+	assert_int_equal(model_load(*state, &diag), NP_OK);
+	inst = model_find(*state, "0badcafe");
+	observe_boot(*state, "bb", 1, 10, 10);
+	assert_int_equal(inst->total[MODEL_TCP_RX], 15);
+	observe_boot(*state, "bb", 2, 3, 20); /* 7 of the first start were never reported */
+	assert_int_equal(inst->total[MODEL_TCP_RX], 25);
+	observe_boot(*state, "bb", 1, 15, 15); /* was sent before it, came after it */
+	assert_int_equal(inst->total[MODEL_TCP_RX], 25);
+	observe_boot(*state, "bb", 2, 4, 21);
+	assert_int_equal(inst->total[MODEL_TCP_RX], 26);
+	observe_boot(*state, "cc", 1, 2, 2); /* the node began anew */
+	assert_int_equal(inst->total[MODEL_TCP_RX], 28);
+	model_observe_status(*state, &gone); /* and the instance there */
+	observe_boot(*state, "cc", 1, 1, 1);
+	assert_int_equal(inst->total[MODEL_TCP_RX], 29);
+}
+
 static void model_patch__reset__counts_from_there(void **state)
 {
 	struct model_patch reset = {.action = CTL_RESET};
@@ -332,6 +367,7 @@ int main(void)
 	    TEST(model_observe_status__change_of_status__one_update),
 	    TEST(model_observe_status__of_an_older_revision__ignored),
 	    TEST(model_observe_stats__restarts__differences_add_up),
+	    TEST(model_observe_stats__of_the_boot__what_a_start_drops_is_counted),
 	    TEST(model_patch__reset__counts_from_there),
 	    TEST(model_load__rows__as_they_were_stored),
 	};
