@@ -45,7 +45,9 @@ void instance_failed(struct instance *inst, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	INSTANCE_LOG(inst, ERROR, "%s", text);
+	/* Whose the address is knows the registry: it says the line then. */
+	if (!inst->controlled || inst->taken == TAKEN_NONE || inst->state == INSTANCE_ERROR)
+		INSTANCE_LOG(inst, ERROR, "%s", text);
 	if (inst->state == INSTANCE_ERROR) /* others read it from then on */
 		return;
 	inst->error = np_strdup(text);

@@ -168,16 +168,25 @@ static const char *owner_of_address(const struct run *run)
 	return NULL;
 }
 
-static void run_failed(struct entry *e, struct run *run)
+/* The text of its failure; the line of a taken address is left to us by instance_failed. */
+static void say_failure(const struct run *run, char text[CTL_TEXT_MAX + 1])
 {
 	const char *owner = owner_of_address(run);
 	const char *why = run->inst->error != NULL ? run->inst->error : "out of memory";
-	char text[CTL_TEXT_MAX + 1];
 
 	if (owner != NULL)
-		snprintf(text, sizeof(text), "%s, in use by instance %s", why, owner);
+		snprintf(text, CTL_TEXT_MAX + 1, "%s, in use by instance %s", why, owner);
 	else
-		snprintf(text, sizeof(text), "%s", why);
+		snprintf(text, CTL_TEXT_MAX + 1, "%s", why);
+	if (run->inst->taken != TAKEN_NONE)
+		INSTANCE_LOG(run->inst, ERROR, "%s", text);
+}
+
+static void run_failed(struct entry *e, struct run *run)
+{
+	char text[CTL_TEXT_MAX + 1];
+
+	say_failure(run, text);
 	if (run->running_since.us != 0 &&
 	    np_mono_diff_ms(np_mono_now(), run->running_since) >= REGISTRY_HEALTHY_MS)
 		e->retry_ms = REGISTRY_RETRY_MIN_MS;
@@ -391,8 +400,12 @@ void run_on_news(struct run *run, const struct news_mail *n)
 			entry_set_state(e, CTL_STARTING, NULL); /* it looks for its server */
 	}
 	if (e == NULL || run != e->cur || run->phase != RUN_STARTED) {
-		if (n->state == INSTANCE_ERROR)
+		if (n->state == INSTANCE_ERROR) {
+			char text[CTL_TEXT_MAX + 1];
+
+			say_failure(run, text);
 			run_end(run, 0, NP_REASON_ERROR);
+		}
 		return;
 	}
 	switch (n->state) {

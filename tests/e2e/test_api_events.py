@@ -202,14 +202,15 @@ def test_listener_of_another_instance(masters):
     wait_for("service", lambda: is_listening(visit), PATIENCE)
 
 
-@pytest.mark.xfail(strict=True, reason="the log names the address, not the instance that has it")
 def test_listener_names_its_instance(masters):
     m = masters()
     visit = m.bench.addr(2)
     a = m.create(single(visit, m.bench.addr(9)))
     m.wait_instance(a, status="running")
+    s = m.events()
     b = m.create(single(visit, m.bench.addr(9)))
     m.wait_instance(b, status="error")
+    s.wait("whose it is", lambda e: e.id == b and e.type == "log" and f"in use by instance {a}" in e.logs)
     line = m.node.wait_line(r"in use.* \[" + b + r"\]$", "ERROR", PATIENCE)
     assert f"in use by instance {a}" in line.text
 
