@@ -414,8 +414,10 @@ bool client_new_blocks(const struct np_config *cfg)
 	return cfg->ca != NULL || client_wants_verification(cfg);
 }
 
-enum np_err client_new(struct instance *inst, struct client **out, struct np_diag *diag)
+enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct client **out,
+		       struct np_diag *diag)
 {
+	bool given = ca != NULL && ca->len > 0;
 	const struct np_config *cfg = instance_cfg(inst);
 	struct client *c = np_calloc(1, sizeof(*c));
 	enum np_err err;
@@ -429,7 +431,9 @@ enum np_err client_new(struct instance *inst, struct client **out, struct np_dia
 	np_backoff_init(&c->backoff, CLIENT_BACKOFF_BASE_MS, runtime.env.service_cooldown_ms);
 	err = np_random(c->instance_id, sizeof(c->instance_id));
 	if (err == NP_OK)
-		err = tls_client_ctx(cfg->ca, &c->ctx, diag);
+		err = tls_client_ctx(given ? NULL : cfg->ca, &c->ctx, diag);
+	if (err == NP_OK && given)
+		err = tls_trust_read(c->ctx, ca, diag);
 	if (err == NP_OK && client_wants_verification(cfg) && cfg->ca == NULL)
 		tls_trust_preload();
 	if (err != NP_OK) {

@@ -24,9 +24,9 @@
 struct client;
 struct maker;
 
-/* client_new - blocks on the trust store's files. Errors: NP_ENOMEM, NP_EINVAL (@diag: ca). Before
- * instance_start. */
-enum np_err client_new(struct instance *inst, struct client **out,
+/* client_new - blocks on the trust store's files. @ca: what ca= names, NULL or empty: it is read
+ * here. Errors: NP_ENOMEM, NP_EINVAL (@diag: ca). Before instance_start. */
+enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct client **out,
 		       struct np_diag *diag) NP_MUST_CHECK;
 /* client_new_blocks - would it read files? */
 bool client_new_blocks(const struct np_config *cfg);

@@ -143,26 +143,28 @@ struct shard *instance_shard(struct instance *inst, struct worker *w)
 
 /* -- making -- */
 
-static enum np_err prepare(struct instance *inst, const struct instance_auth *auth,
+static enum np_err prepare(struct instance *inst, const struct instance_material *material,
 			   struct np_diag *diag)
 {
 	const struct np_config *cfg = instance_cfg(inst);
 	enum np_err err;
 
 	if (cfg->role == NP_ROLE_SERVER) {
-		err = tls_files_new(inst, false, &inst->tls_files, diag);
-		return err != NP_OK ? err : server_prepare(inst, auth);
+		err = tls_files_new(inst, false, material, &inst->tls_files, diag);
+		if (err == NP_OK)
+			err = server_prepare(inst, material->has_auth ? &material->auth : NULL);
+		return err;
 	}
 	/* tls on a client: for its visitors when it is single-end, a floor when it has a server. */
 	if (cfg->tls > 0 && cfg->mode != 2 && (cfg->tls == 1 || cfg->crt != NULL)) {
-		err = tls_files_new(inst, true, &inst->tls_files, diag);
+		err = tls_files_new(inst, true, material, &inst->tls_files, diag);
 		if (err != NP_OK)
 			return err;
 	}
 	/* mode=0 may turn out to be single-end: then without the memory of a client. */
 	if (cfg->mode == 1 || (cfg->mode == 0 && !client_new_blocks(cfg)))
 		return NP_OK;
-	return client_new(inst, &inst->client, diag);
+	return client_new(inst, &material->ca, &inst->client, diag);
 }
 
 bool instance_new_blocks(const struct np_config *cfg)
@@ -171,8 +173,9 @@ bool instance_new_blocks(const struct np_config *cfg)
 	       (cfg->mode != 1 && client_new_blocks(cfg));
 }
 
-enum np_err instance_new(const char *id, struct np_config *cfg, const struct instance_auth *auth,
-			 struct worker *home, struct instance **out, struct np_diag *diag)
+enum np_err instance_new(const char *id, struct np_config *cfg,
+			 const struct instance_material *material, struct worker *home,
+			 struct instance **out, struct np_diag *diag)
 {
 	struct instance *inst = np_calloc(1, sizeof(*inst));
 	struct settings *settings;
@@ -206,7 +209,7 @@ enum np_err instance_new(const char *id, struct np_config *cfg, const struct ins
 	atomic_init(&inst->settings, settings);
 	err = np_random(inst->trace_base, sizeof(inst->trace_base));
 	if (err == NP_OK)
-		err = prepare(inst, auth, diag);
+		err = prepare(inst, material, diag);
 	if (err != NP_OK) {
 		*cfg = settings->cfg; /* stays the caller's */
 		memset(&settings->cfg, 0, sizeof(settings->cfg));
@@ -219,7 +222,7 @@ enum np_err instance_new(const char *id, struct np_config *cfg, const struct ins
 
 void instance_reload(struct instance *inst)
 {
-	if (inst->tls_files == NULL || instance_cfg(inst)->tls != 2) {
+	if (inst->tls_files == NULL || !tls_files_are_read(inst->tls_files)) {
 		INSTANCE_LOG(inst, INFO, "reload: there are no certificate files to read");
 		return;
 	}

@@ -71,6 +71,13 @@ struct instance_auth {
 	uint8_t salt[NP_SALT_LEN], k[NP_K_LEN]; /* k is a secret */
 };
 
+/* What the files of a URL say and its key gives, from who told us of the instance. Borrowed. */
+struct instance_material {
+	bool has_auth; /* else K is derived here */
+	struct instance_auth auth;
+	struct np_pem crt, key, ca; /* len 0: the URL's files are read here */
+};
+
 struct instance;
 struct session;
 struct channel;
@@ -175,12 +182,12 @@ static inline enum np_log_level instance_log_level(const struct instance *inst)
 
 /*
  * instance_new - from a checked configuration (taken on success). Makes or loads its certificate,
- * so it may block: call it outside of the loops. @home: its worker. @auth: the key's derivation,
- * NULL = it is made. Errors: NP_ENOMEM, NP_EINVAL (files; @diag), NP_ECRYPTO.
+ * so it may block: call it outside of the loops. @home: its worker. Errors: NP_ENOMEM, NP_EINVAL
+ * (files, material; @diag), NP_ECRYPTO.
  */
-enum np_err instance_new(const char *id, struct np_config *cfg, const struct instance_auth *auth,
-			 struct worker *home, struct instance **out,
-			 struct np_diag *diag) NP_MUST_CHECK;
+enum np_err instance_new(const char *id, struct np_config *cfg,
+			 const struct instance_material *material, struct worker *home,
+			 struct instance **out, struct np_diag *diag) NP_MUST_CHECK;
 /* instance_new_blocks - would instance_new read files, make keys? */
 bool instance_new_blocks(const struct np_config *cfg);
 /* instance_start - on the home worker: binds, decides the mode, begins. Outcome through on_state.
@@ -200,9 +207,10 @@ void handed_free(struct handed *h); /* closes what was not taken; NULL is fine *
 /* instance_retire - another one took its place: it listens no more, tells the other end, and its
  * sessions run on until they end by themselves; then STOPPED. Thread: home. */
 void instance_retire(struct instance *inst);
-/* instance_configure - takes over @st (taken; its difference is LIVE) without cutting a session.
- * Returns what it had: to be released when no worker can be reading it. Thread: home. */
-struct settings *instance_configure(struct instance *inst, struct settings *st) NP_MUST_CHECK;
+/* instance_configure - takes over @st (taken; its difference is LIVE) and @identity (taken; NULL = no
+ * new certificate) without cutting a session. Returns what it had: to be released when no worker can be reading it. Thread: home. */
+struct settings *instance_configure(struct instance *inst, struct settings *st,
+				    struct tls_identity *identity) NP_MUST_CHECK;
 /* instance_close_listeners - of TCP visitors; UDP: nothing more is read. Thread: home. */
 void instance_close_listeners(struct instance *inst);
 /* instance_stop - ends everything now; STOPPED when all shards are empty. Thread: home. */

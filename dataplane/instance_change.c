@@ -129,7 +129,8 @@ static bool is_same_path(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-struct settings *instance_configure(struct instance *inst, struct settings *st)
+struct settings *instance_configure(struct instance *inst, struct settings *st,
+				    struct tls_identity *identity)
 {
 	struct settings *old = atomic_exchange_explicit(&inst->settings, st, memory_order_acq_rel);
 	const struct np_config *was = &old->cfg, *is = &st->cfg;
@@ -146,8 +147,12 @@ struct settings *instance_configure(struct instance *inst, struct settings *st)
 		client_configure(inst->client);
 	if (inst->server != NULL && was->max != is->max)
 		server_tell_max(inst->server);
-	if (inst->tls_files != NULL && is->tls == 2 &&
-	    (!is_same_path(was->crt, is->crt) || !is_same_path(was->keyfile, is->keyfile)))
+	if (identity != NULL && inst->tls_files != NULL)
+		tls_files_take(inst->tls_files, identity);
+	else if (identity != NULL)
+		tls_identity_release(identity);
+	else if (inst->tls_files != NULL && is->tls == 2 &&
+		 (!is_same_path(was->crt, is->crt) || !is_same_path(was->keyfile, is->keyfile)))
 		tls_files_check(inst->tls_files, true);
 	return old;
 }

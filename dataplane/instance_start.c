@@ -333,7 +333,7 @@ static void become_client(struct instance *inst)
 {
 	struct np_diag diag;
 
-	if (inst->client == NULL && client_new(inst, &inst->client, &diag) != NP_OK) {
+	if (inst->client == NULL && client_new(inst, NULL, &inst->client, &diag) != NP_OK) {
 		instance_failed(inst, "the client cannot be made");
 		return;
 	}

@@ -70,6 +70,7 @@ static void entry_free(struct entry *e)
 {
 	entry_timer_clear(e);
 	ctl_spec_release(&e->spec);
+	tls_identity_release(&e->identity);
 	if (e->last != NULL)
 		ctl_spec_release(e->last);
 	np_free(e->last);

@@ -14,17 +14,23 @@ static bool is_same_blob(const struct ctl_blob *a, const struct ctl_blob *b)
 	return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
-static bool is_same_secrets(const struct ctl_spec *a, const struct ctl_spec *b)
+static bool is_same_pair(const struct ctl_spec *a, const struct ctl_spec *b)
 {
-	return is_same_blob(&a->cert_pem, &b->cert_pem) && is_same_blob(&a->key_pem, &b->key_pem) &&
-	       is_same_blob(&a->ca_pem, &b->ca_pem) && is_same_blob(&a->auth_salt, &b->auth_salt) &&
-	       is_same_blob(&a->auth_k, &b->auth_k);
+	return is_same_blob(&a->cert_pem, &b->cert_pem) && is_same_blob(&a->key_pem, &b->key_pem);
+}
+
+/* What no running instance takes over; a certificate can be exchanged, but not go away. */
+static bool is_same_base(const struct ctl_spec *a, const struct ctl_spec *b)
+{
+	return is_same_blob(&a->ca_pem, &b->ca_pem) && is_same_blob(&a->auth_salt, &b->auth_salt) &&
+	       is_same_blob(&a->auth_k, &b->auth_k) &&
+	       (a->cert_pem.len == 0 || b->cert_pem.len > 0);
 }
 
 static bool is_same_spec(const struct ctl_spec *a, const struct ctl_spec *b)
 {
 	return strcmp(a->url, b->url) == 0 && a->desired == b->desired &&
-	       a->restart_nonce == b->restart_nonce && is_same_secrets(a, b);
+	       a->restart_nonce == b->restart_nonce && is_same_pair(a, b) && is_same_base(a, b);
 }
 
 /* All that is wrong with @spec is found before anything is changed. */
@@ -114,7 +120,7 @@ static enum ctl_code apply_change(struct entry *e, const struct ctl_spec *spec,
 				  struct np_diag *diag)
 {
 	bool other_url = strcmp(e->spec.url, spec->url) != 0;
-	bool other_secrets = !is_same_secrets(&e->spec, spec);
+	bool other_pair = !is_same_pair(&e->spec, spec), other_base = !is_same_base(&e->spec, spec);
 	bool restart = e->spec.restart_nonce != spec->restart_nonce;
 	struct ctl_spec copy;
 
@@ -122,10 +128,12 @@ static enum ctl_code apply_change(struct entry *e, const struct ctl_spec *spec,
 		np_diag_set(diag, NP_ENOMEM, "id", "out of memory");
 		return CTL_INTERNAL;
 	}
-	if (other_url || other_secrets) {
+	if (other_url || other_pair || other_base) {
 		e->change++;
-		if (other_secrets)
+		if (other_base)
 			e->renew = e->change;
+		if (other_pair)
+			e->pair = e->change;
 		e->retry_ms = 0;
 		if (!e->restarting)
 			entry_timer_clear(e); /* not tried with the old one again */

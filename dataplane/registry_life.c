@@ -215,6 +215,7 @@ static void take_back(struct entry *e, const char *text)
 {
 	uint64_t refused = e->spec.revision;
 
+	tls_identity_release(&e->identity);
 	if (e->last != NULL) {
 		struct ctl_spec good = *e->last;
 
@@ -342,13 +343,15 @@ static void follow(struct entry *e)
 		change = NP_CHANGE_RESTART;
 	if (e->renew > e->cur->change)
 		change = NP_CHANGE_RESTART;
+	if (change == NP_CHANGE_NONE && e->pair > e->cur->change)
+		change = NP_CHANGE_LIVE;
 	if (change == NP_CHANGE_LIVE && entry_needs_check(e, &cfg)) {
 		if (entry_check_files(e, &cfg) != NP_OK)
 			take_back(e, "the files cannot be read now");
 		np_config_release(&cfg);
 		return;
 	}
-	if (change == NP_CHANGE_LIVE && run_configure(e->cur, &cfg) != NP_OK)
+	if (change == NP_CHANGE_LIVE && run_configure(e->cur, &cfg, &e->identity) != NP_OK)
 		take_back(e, "out of memory");
 	np_config_release(&cfg);
 	if (change == NP_CHANGE_RESTART) {

@@ -82,8 +82,10 @@ struct entry {
 	struct ctl_spec spec;  /* what it should be */
 	struct ctl_spec *last; /* owned; the one that serves while spec is being tried */
 	struct run *cur, *next, *old;
-	uint64_t change; /* counts accepted changes of the URL */
-	uint64_t renew;	 /* the last one that no running instance can take over */
+	uint64_t change;	      /* counts accepted changes of the URL */
+	uint64_t renew;		      /* the last one that no running instance can take over */
+	uint64_t pair;		      /* the last one that came with another certificate */
+	struct tls_identity identity; /* owned; of that certificate, for who serves; or empty */
 	uint64_t files_checking, files_checked; /* the change whose files are, were read */
 	enum ctl_state state;
 	int64_t since_ms;
@@ -142,8 +144,9 @@ void run_begin(struct run *run);
 enum np_err run_make_here(struct registry *r, struct entry *e, struct np_config *cfg,
 			  struct run **out, struct np_diag *diag) NP_MUST_CHECK;
 void run_order(struct run *run, enum order order, int64_t ms, enum np_reason reason);
-/* run_configure - @cfg (taken on success) differs LIVE. Errors: NP_ENOMEM. */
-enum np_err run_configure(struct run *run, struct np_config *cfg) NP_MUST_CHECK;
+/* run_configure - @cfg and @identity (taken on success; may be empty) differ LIVE. Errors: NP_ENOMEM. */
+enum np_err run_configure(struct run *run, struct np_config *cfg,
+			  struct tls_identity *identity) NP_MUST_CHECK;
 /* run_end - it is to stop, its sessions get @ms. One that is being made is only marked. run_release -
  * its memory; after it is gone. */
 void run_end(struct run *run, int64_t ms, enum np_reason reason);
@@ -156,11 +159,13 @@ void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);
 void run_on_lent(struct run *run);
 void run_on_news(struct run *run, const struct news_mail *n);
 
-/* registry_files.c: entry_needs_check - does @cfg name other files than those in use, and were they
- * not read yet? entry_check_files - entry_files_checked (registry_life.c) follows. Errors: NP_ENOMEM,
- * those of offload_submit. */
+/* registry_files.c: entry_needs_check - is the certificate another one than the one in use, and was it
+ * not read yet? entry_check_files - entry_files_checked (registry_life.c) follows; a given one is then
+ * in e->identity. Errors: NP_ENOMEM, those of offload_submit. */
 bool entry_needs_check(const struct entry *e, const struct np_config *cfg);
 enum np_err entry_check_files(struct entry *e, const struct np_config *cfg) NP_MUST_CHECK;
+/* material_of - of @spec, whose URL is @cfg; borrowed from both. */
+struct instance_material material_of(const struct ctl_spec *spec, const struct np_config *cfg);
 void entry_files_checked(struct entry *e, enum np_err err, const struct np_diag *diag);
 
 /* registry_stats.c */

@@ -19,9 +19,8 @@ struct make_job {
 	struct run *run;
 	char id[INSTANCE_ID_MAX + 1];
 	struct np_config cfg;
-	struct instance_auth auth;
-	bool has_auth;
-	bool submitted; /* the helpers' from then on */
+	struct ctl_spec spec; /* owned; its material */
+	bool submitted;	      /* the helpers' from then on */
 	struct worker *home;
 	struct instance *inst;
 	enum np_err err;
@@ -34,6 +33,7 @@ struct settings_mail {
 	struct run *run;
 	struct instance *inst;
 	struct settings *settings;
+	struct tls_identity identity; /* owned; or empty */
 	unsigned next;
 };
 
@@ -152,12 +152,13 @@ static void on_settings(struct worker *w, struct mail *m)
 {
 	struct settings_mail *s = (struct settings_mail *)m;
 
-	s->settings = instance_configure(s->inst, s->settings);
+	s->settings = instance_configure(s->inst, s->settings,
+					 s->identity.cert != NULL ? &s->identity : NULL);
 	m->deliver = on_settle;
 	on_settle(w, m);
 }
 
-enum np_err run_configure(struct run *run, struct np_config *cfg)
+enum np_err run_configure(struct run *run, struct np_config *cfg, struct tls_identity *identity)
 {
 	struct settings_mail *m = np_calloc(1, sizeof(*m));
 	enum np_err err = m == NULL
@@ -172,6 +173,8 @@ enum np_err run_configure(struct run *run, struct np_config *cfg)
 	run->settings = settings_hold(m->settings);
 	m->mail.deliver = on_settings;
 	m->inst = run->inst;
+	m->identity = *identity;
+	*identity = (struct tls_identity){.cert = NULL};
 	worker_post(run->inst->home, &m->mail);
 	return NP_OK;
 }
@@ -245,7 +248,7 @@ static void on_gone(struct worker *w, struct mail *m)
 static void job_free(struct make_job *j)
 {
 	np_config_release(&j->cfg);
-	np_wipe(&j->auth, sizeof(j->auth));
+	ctl_spec_release(&j->spec);
 	np_free(j);
 }
 
@@ -261,8 +264,10 @@ static void job_run(struct offload_job *job)
 {
 	struct make_job *j = (struct make_job *)job;
 
-	j->err = instance_new(j->id, &j->cfg, j->has_auth ? &j->auth : NULL, j->home, &j->inst,
-			      &j->diag);
+	struct instance_material material = material_of(&j->spec, &j->cfg);
+
+	j->err = instance_new(j->id, &j->cfg, &material, j->home, &j->inst, &j->diag);
+	np_wipe(&material.auth, sizeof(material.auth));
 }
 
 static void line_go_on(struct registry *r);
@@ -305,7 +310,7 @@ static bool is_heavy(const struct make_job *j)
 {
 	const struct np_config *c = &j->cfg;
 
-	return c->role == NP_ROLE_SERVER && !j->has_auth &&
+	return c->role == NP_ROLE_SERVER && j->spec.auth_k.len == 0 &&
 	       np_key_kind(c->key, c->key_len, c->key_given, c->tunnel.port) == NP_KEY_WORD;
 }
 
@@ -357,21 +362,12 @@ void run_begin(struct run *run)
 	job_finish(j);
 }
 
-static void take_auth(struct make_job *j, const struct ctl_spec *spec)
-{
-	if (spec->auth_salt.len != NP_SALT_LEN || spec->auth_k.len != NP_K_LEN)
-		return;
-	memcpy(j->auth.salt, spec->auth_salt.data, NP_SALT_LEN);
-	memcpy(j->auth.k, spec->auth_k.data, NP_K_LEN);
-	j->has_auth = true;
-}
-
 struct run *run_new(struct registry *r, struct entry *e, struct np_config *cfg)
 {
 	struct run *run = np_calloc(1, sizeof(*run));
 	struct make_job *j = np_calloc(1, sizeof(*j));
 
-	if (run == NULL || j == NULL) {
+	if (run == NULL || j == NULL || ctl_spec_copy(&e->spec, &j->spec) != NP_OK) {
 		np_free(run);
 		np_free(j);
 		return NULL;
@@ -385,7 +381,6 @@ struct run *run_new(struct registry *r, struct entry *e, struct np_config *cfg)
 	j->run = run;
 	snprintf(j->id, sizeof(j->id), "%s", e->spec.id);
 	j->home = worker_at(r->next_home++ % workers_count());
-	take_auth(j, &e->spec);
 	j->cfg = *cfg;
 	memset(cfg, 0, sizeof(*cfg));
 	return run;

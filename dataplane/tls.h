@@ -6,6 +6,7 @@
 #define NP_TLS_H
 
 #include "base/err.h"
+#include "core/pem.h"
 #include "core/proof.h"
 
 #include <openssl/ssl.h>
@@ -31,6 +32,9 @@ enum np_err tls_identity_make(struct tls_identity *out) NP_MUST_CHECK;
  */
 enum np_err tls_identity_load(const char *crt, const char *key, struct tls_identity *out,
 			      struct np_diag *diag) NP_MUST_CHECK;
+/* tls_identity_read - the same from memory. Errors: NP_EINVAL, NP_ENOMEM. */
+enum np_err tls_identity_read(const struct np_pem *crt, const struct np_pem *key,
+			      struct tls_identity *out, struct np_diag *diag) NP_MUST_CHECK;
 void tls_identity_release(struct tls_identity *id);
 
 /*
@@ -49,6 +53,9 @@ enum np_err tls_client_ctx(const char *ca, SSL_CTX **out, struct np_diag *diag) 
 
 /* tls_trust_load - the part of tls_client_ctx that reads @ca. Errors: NP_ESYS, NP_EINVAL. */
 enum np_err tls_trust_load(SSL_CTX *ctx, const char *ca, struct np_diag *diag) NP_MUST_CHECK;
+/* tls_trust_read - trust anchors from memory. Errors: NP_EINVAL, NP_ENOMEM. */
+enum np_err tls_trust_read(SSL_CTX *ctx, const struct np_pem *ca,
+			   struct np_diag *diag) NP_MUST_CHECK;
 /*
  * tls_trust_preload - loads the system's trust store, once. Blocks: 17 ms; not on a loop.
  * tls_trust_ready - would tls_verify_peer with @ctx not have to load it?

@@ -30,6 +30,7 @@ struct files_job {
 struct tls_files {
 	struct instance *inst;
 	bool visitors;
+	bool given;		 /* with the instance: no file is looked at */
 	SSL_CTX *ctx, *next_ctx; /* owned */
 	uint8_t fingerprint[NP_FINGERPRINT_LEN], next_fingerprint[NP_FINGERPRINT_LEN];
 	struct file_times times;
@@ -103,7 +104,20 @@ void tls_files_exit(void)
 	pthread_mutex_unlock(&own.lock);
 }
 
-enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files **out,
+static enum np_err identity_of(struct tls_files *t, const struct instance_material *material,
+			       struct tls_identity *id, struct np_diag *diag)
+{
+	const struct np_config *cfg = instance_cfg(t->inst);
+
+	t->given = material->crt.len > 0;
+	if (t->given)
+		return tls_identity_read(&material->crt, &material->key, id, diag);
+	times_of(cfg->crt, cfg->keyfile, &t->times);
+	return tls_identity_load(cfg->crt, cfg->keyfile, id, diag);
+}
+
+enum np_err tls_files_new(struct instance *inst, bool visitors,
+			  const struct instance_material *material, struct tls_files **out,
 			  struct np_diag *diag)
 {
 	const struct np_config *cfg = instance_cfg(inst);
@@ -123,8 +137,7 @@ enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files
 			np_free(t);
 		return err;
 	}
-	times_of(cfg->crt, cfg->keyfile, &t->times);
-	err = tls_identity_load(cfg->crt, cfg->keyfile, &id, diag);
+	err = identity_of(t, material, &id, diag);
 	if (err != NP_OK) {
 		np_free(t);
 		return err;
@@ -166,19 +179,19 @@ static void on_switch(evutil_socket_t fd, short what, void *arg)
 	INSTANCE_LOG(t->inst, INFO, "certificate replaced crt=%s", instance_cfg(t->inst)->crt);
 }
 
-static void take_identity(struct tls_files *t, struct files_job *j)
+static void take_identity(struct tls_files *t, const struct tls_identity *identity)
 {
 	const struct timeval tv = {.tv_usec = TLS_FILES_ANNOUNCE_MS * 1000};
 	SSL_CTX *ctx = NULL;
 
-	if (ctx_for(t->visitors, &j->identity, &ctx) != NP_OK) {
+	if (ctx_for(t->visitors, identity, &ctx) != NP_OK) {
 		INSTANCE_LOG(t->inst, ERROR, "crt=%s cannot be used for TLS, the old one stays",
-			     j->crt);
+			     instance_cfg(t->inst)->crt);
 		return;
 	}
 	SSL_CTX_free(t->next_ctx);
 	t->next_ctx = ctx;
-	memcpy(t->next_fingerprint, j->identity.fingerprint, sizeof(t->next_fingerprint));
+	memcpy(t->next_fingerprint, identity->fingerprint, sizeof(t->next_fingerprint));
 	if (t->on_new != NULL)
 		t->on_new(t->inst);
 	evtimer_add(t->switch_timer, &tv);
@@ -207,7 +220,7 @@ static void on_job_done(struct worker *w, struct mail *m)
 	if (j->changed || j->force)
 		t->times = j->seen;
 	if (j->loaded)
-		take_identity(t, j);
+		take_identity(t, &j->identity);
 	else if (j->changed || j->force)
 		INSTANCE_LOG(t->inst, ERROR, "%s, the old certificate stays", j->diag.text);
 	job_free(j);
@@ -234,7 +247,8 @@ void tls_files_check(struct tls_files *t, bool force)
 {
 	struct files_job *j;
 
-	if (t == NULL || t->switch_timer == NULL) /* no files, or not watched yet */
+	/* No files, or not watched yet. */
+	if (t == NULL || t->switch_timer == NULL || t->given)
 		return;
 	if (t->job != NULL) {
 		t->check_again |= force;
@@ -256,6 +270,22 @@ void tls_files_check(struct tls_files *t, bool force)
 		return;
 	}
 	t->job = j;
+}
+
+bool tls_files_are_read(const struct tls_files *t)
+{
+	return instance_cfg(t->inst)->tls == 2 && !t->given;
+}
+
+void tls_files_take(struct tls_files *t, struct tls_identity *identity)
+{
+	t->given = true;
+	if (t->job != NULL)
+		t->job->files = NULL;
+	t->job = NULL;
+	if (t->switch_timer != NULL)
+		take_identity(t, identity);
+	tls_identity_release(identity);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

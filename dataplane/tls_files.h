@@ -1,6 +1,7 @@
 /*
- * tls_files.h - an instance's certificate: made in memory (tls=0, 1) or read from files (tls=2),
- * re-read when the files change. A bad new pair is reported and the old one stays.
+ * tls_files.h - an instance's certificate: made in memory (tls=0, 1), given with the instance, or
+ * read from files (tls=2) and re-read when they change. A bad new pair is reported and the old one
+ * stays.
  */
 #ifndef NP_TLS_FILES_H
 #define NP_TLS_FILES_H
@@ -15,9 +16,15 @@
 struct tls_files;
 
 /* tls_files_new - blocks. @visitors: for visitors of a single-end client, else for a tunnel port.
- * Errors: NP_EINVAL (@diag), … */
-enum np_err tls_files_new(struct instance *inst, bool visitors, struct tls_files **out,
+ * A pair in @material is used instead of the files. Errors: NP_EINVAL (@diag), … */
+enum np_err tls_files_new(struct instance *inst, bool visitors,
+			  const struct instance_material *material, struct tls_files **out,
 			  struct np_diag *diag) NP_MUST_CHECK;
+/* tls_files_are_read - do files say what it is? */
+bool tls_files_are_read(const struct tls_files *t);
+/* tls_files_take - @identity (taken) is announced and then used; files are not read from now on.
+ * Thread: home. */
+void tls_files_take(struct tls_files *t, struct tls_identity *identity);
 /* tls_files_watch - begins to look at the files. @on_new: a new pair will be used soon (announce
  * it). Thread: home. */
 enum np_err tls_files_watch(struct tls_files *t,

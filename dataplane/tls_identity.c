@@ -1,6 +1,5 @@
 /*
- * tls_identity.c - certificates and keys: made in memory, or loaded from PEM files with a diagnosis
- * that names the file and the reason. Never asks for a passphrase.
+ * tls_identity.c - certificates and keys: made in memory, or loaded from PEM files.
  */
 #include "tls.h"
 
@@ -15,7 +14,6 @@
 #include <unistd.h>
 
 #define PEM_FILE_MAX	 (1024 * 1024)
-#define CHAIN_MAX	 32
 #define SELF_SIGNED_DAYS (10 * 365)
 
 static bool fingerprint_of(const X509 *cert, uint8_t out[NP_FINGERPRINT_LEN])
@@ -110,132 +108,51 @@ static enum np_err open_failed(const char *field, const char *path, struct np_di
 			   strerror_r(errno, text, sizeof(text)));
 }
 
-/* pem_end - did reading stop at the end of the file's certificates, or inside a broken one? */
-static bool pem_end(void)
+static enum np_err file_read(const char *field, const char *path, BIO **bio, struct np_pem *out,
+			     struct np_diag *diag)
 {
-	unsigned long e = ERR_peek_last_error();
+	char *data;
 
-	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
-}
-
-static enum np_err read_chain(BIO *bio, const char *path, struct tls_identity *id,
-			      struct np_diag *diag)
-{
-	int n = 0;
-
-	ERR_clear_error();
-	id->cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	if (id->cert == NULL)
-		return np_diag_set(diag, NP_EINVAL, "crt",
-				   pem_end() ? "crt=%s: no certificate in PEM form"
-					     : "crt=%s: the certificate is damaged",
-				   path);
-	id->chain = sk_X509_new_null();
-	if (id->chain == NULL)
-		return np_diag_set(diag, NP_ENOMEM, "crt", "crt=%s: out of memory", path);
-	for (;;) {
-		X509 *x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-
-		if (x == NULL)
-			break;
-		if (++n > CHAIN_MAX || sk_X509_push(id->chain, x) == 0) {
-			X509_free(x);
-			return np_diag_set(diag, NP_EINVAL, "crt",
-					   "crt=%s: more than %d certificates", path, CHAIN_MAX);
-		}
-	}
-	if (!pem_end())
-		return np_diag_set(diag, NP_EINVAL, "crt", "crt=%s: certificate %d is damaged",
-				   path, n + 2);
-	ERR_clear_error();
+	*bio = pem_file_read(path);
+	if (*bio == NULL)
+		return open_failed(field, path, diag);
+	*out = (struct np_pem){.name = path, .len = (size_t)BIO_get_mem_data(*bio, &data)};
+	out->data = (const uint8_t *)data;
 	return NP_OK;
 }
 
-/* Nobody can be asked: notes that the key is encrypted, and fails. */
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+enum np_err tls_identity_read(const struct np_pem *crt, const struct np_pem *key,
+			      struct tls_identity *out, struct np_diag *diag)
 {
-	(void)buf, (void)size, (void)rwflag;
-	*(bool *)arg = true;
-	return -1;
-}
+	struct tls_identity id = {.cert = NULL};
+	struct np_pem_pair pair;
+	enum np_err err = np_pem_pair_read(crt, key, &pair, diag);
 
-static enum np_err read_key(BIO *bio, const char *path, struct tls_identity *id,
-			    struct np_diag *diag)
-{
-	bool encrypted = false;
-
-	ERR_clear_error();
-	id->key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted);
-	ERR_clear_error();
-	if (id->key != NULL)
-		return NP_OK;
-	if (encrypted)
-		return np_diag_set(diag, NP_EINVAL, "key",
-				   "key=%s: the key is encrypted, give one without passphrase",
-				   path);
-	return np_diag_set(diag, NP_EINVAL, "key", "key=%s: no private key in PEM form", path);
-}
-
-/* Does OpenSSL take the pair (key size, algorithm)? Asked now, when the file can still be named. */
-static enum np_err check_usable(const char *path, const struct tls_identity *id,
-				struct np_diag *diag)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	const char *why = NULL;
-	enum np_err err = NP_OK;
-
-	if (ctx == NULL)
-		return np_diag_set(diag, NP_ENOMEM, "crt", "crt=%s: out of memory", path);
-	ERR_clear_error();
-	if (SSL_CTX_use_cert_and_key(ctx, id->cert, id->key, id->chain, 1) != 1) {
-		why = ERR_reason_error_string(ERR_peek_error());
-		err = np_diag_set(diag, NP_EINVAL, "crt", "crt=%s: %s", path,
-				  why != NULL ? why : "not usable for TLS");
-	}
-	ERR_clear_error();
-	SSL_CTX_free(ctx);
-	return err;
-}
-
-static enum np_err load(const char *crt, const char *key, struct tls_identity *id,
-			struct np_diag *diag)
-{
-	enum np_err err;
-	BIO *bio = pem_file_read(crt);
-
-	if (bio == NULL)
-		return open_failed("crt", crt, diag);
-	err = read_chain(bio, crt, id, diag);
-	BIO_free(bio);
 	if (err != NP_OK)
 		return err;
-	bio = pem_file_read(key);
-	if (bio == NULL)
-		return open_failed("key", key, diag);
-	err = read_key(bio, key, id, diag);
-	BIO_free(bio);
-	if (err != NP_OK)
-		return err;
-	if (X509_check_private_key(id->cert, id->key) != 1) {
-		ERR_clear_error();
-		return np_diag_set(diag, NP_EINVAL, "key",
-				   "key=%s does not belong to the certificate in %s", key, crt);
+	id.cert = pair.cert;
+	id.chain = pair.chain;
+	id.key = pair.key;
+	if (!fingerprint_of(id.cert, id.fingerprint)) {
+		tls_identity_release(&id);
+		return np_diag_set(diag, NP_ENOMEM, "crt", "crt=%s: out of memory", crt->name);
 	}
-	if (!fingerprint_of(id->cert, id->fingerprint))
-		return np_diag_set(diag, NP_ENOMEM, "crt", "crt=%s: out of memory", crt);
-	return check_usable(crt, id, diag);
+	*out = id;
+	return NP_OK;
 }
 
 enum np_err tls_identity_load(const char *crt, const char *key, struct tls_identity *out,
 			      struct np_diag *diag)
 {
-	struct tls_identity id = {.cert = NULL};
-	enum np_err err = load(crt, key, &id, diag);
+	BIO *crt_bio = NULL, *key_bio = NULL;
+	struct np_pem crt_pem, key_pem;
+	enum np_err err = file_read("crt", crt, &crt_bio, &crt_pem, diag);
 
-	if (err != NP_OK) {
-		tls_identity_release(&id);
-		return err;
-	}
-	*out = id;
-	return NP_OK;
+	if (err == NP_OK)
+		err = file_read("key", key, &key_bio, &key_pem, diag);
+	if (err == NP_OK)
+		err = tls_identity_read(&crt_pem, &key_pem, out, diag);
+	BIO_free(crt_bio);
+	BIO_free(key_bio);
+	return err;
 }

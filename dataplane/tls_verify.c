@@ -85,6 +85,20 @@ enum np_err tls_trust_load(SSL_CTX *ctx, const char *ca, struct np_diag *diag)
 	return np_diag_set(diag, NP_EINVAL, "ca", "ca=%s: %s", ca, why);
 }
 
+enum np_err tls_trust_read(SSL_CTX *ctx, const struct np_pem *ca, struct np_diag *diag)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	STACK_OF(X509) *list = NULL;
+	enum np_err err = np_pem_certs_read(ca, &list, diag);
+
+	for (int i = 0; err == NP_OK && i < sk_X509_num(list); i++)
+		if (X509_STORE_add_cert(store, sk_X509_value(list, i)) != 1)
+			err = np_diag_set(diag, NP_ENOMEM, "ca", "ca=%s: out of memory", ca->name);
+	np_pem_certs_free(list);
+	ERR_clear_error();
+	return err;
+}
+
 enum np_err tls_peer_fingerprint(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN])
 {
 	X509 *x = SSL_get1_peer_certificate(ssl);
