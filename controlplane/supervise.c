@@ -226,7 +226,9 @@ static void pause_then_start(struct supervise *s)
 {
 	set_state(s, SUPERVISE_IDLE);
 	timer_set(s, s->external ? EXTERNAL_POLL_MS : s->pause_ms);
-	if (s->pause_ms < SUPERVISE_PAUSE_MAX_MS / 2)
+	if (s->pause_ms == 0)
+		s->pause_ms = SUPERVISE_PAUSE_MIN_MS;
+	else if (s->pause_ms < SUPERVISE_PAUSE_MAX_MS / 2)
 		s->pause_ms *= 2;
 	else
 		s->pause_ms = SUPERVISE_PAUSE_MAX_MS;
@@ -263,7 +265,7 @@ static void on_exit_event(evutil_socket_t fd, short what, void *arg)
 	s->pid = 0;
 	s->pidfd = -1;
 	if (np_mono_diff_ms(np_mono_now(), s->since) >= SUPERVISE_HEALTHY_MS)
-		s->pause_ms = SUPERVISE_PAUSE_MIN_MS;
+		s->pause_ms = 0;
 	if (!stopping)
 		pause_then_start(s);
 	text = np_buf_cstr(&words);
@@ -423,7 +425,6 @@ enum np_err supervise_new_program(struct event_base *base, const char *run_dir, 
 	s->arg = arg;
 	s->external = program == NULL;
 	s->pidfd = -1;
-	s->pause_ms = SUPERVISE_PAUSE_MIN_MS;
 	s->run_dir = np_strdup(run_dir);
 	if (program != NULL)
 		s->program = np_strdup(program);

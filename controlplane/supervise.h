@@ -2,8 +2,8 @@
  * supervise.h - the data plane process on this machine: found or started, watched, started again.
  * Thread: the loop's.
  *
- * Started at once the first time, then after 100 ms doubling to 5 s; back to the start after 10 s
- * of health. A data plane that already holds $NP_RUN_DIR/lock is adopted and watched by pidfd. Its
+ * Started again at once the first time, then after 100 ms doubling to 5 s; back to the start after
+ * 10 s of health. A data plane that already holds $NP_RUN_DIR/lock is adopted and watched by pidfd. Its
  * standard output and error are read; the last lines before a death are its last words.
  */
 #ifndef CP_SUPERVISE_H
