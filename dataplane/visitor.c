@@ -253,6 +253,7 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
 	struct visitor *v = np_calloc(1, sizeof(*v));
 	const int on = 1;
+	bool known;
 
 	if (v == NULL || home == NULL || sh == NULL) {
 		struct session_record r = {
@@ -268,12 +269,15 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 	v->peer = *peer;
 	np_addr_unmap(&v->peer);
 	v->local.len = sizeof(v->local.in6);
-	if (getsockname(fd, &v->local.sa, &v->local.len) == -1)
-		v->local.len = 0;
+	known = getsockname(fd, &v->local.sa, &v->local.len) == 0;
 	np_addr_unmap(&v->local);
 	instance_new_trace(inst, v->trace);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	stream_init(&v->stream, fd);
+	if (!known) { /* without it no OPEN can be written */
+		visitor_refuse(v, NP_REASON_ERROR);
+		return;
+	}
 	v->has_slot = instance_slot_take(inst);
 	if (!v->has_slot) {
 		visitor_refuse(v, NP_REASON_SLOT_LIMIT);
