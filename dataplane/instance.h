@@ -157,6 +157,7 @@ struct instance {
 	struct resolve_request resolving; /* of an address to listen on */
 	void (*resolved)(struct instance *inst, const struct resolve_answer *a);
 	size_t udp_held; /* bytes of datagrams that wait for their target's address */
+	unsigned lists;	 /* how often allow= or deny= changed; home */
 	bool stopping, released;
 };
 
@@ -168,6 +169,13 @@ static inline struct settings *instance_settings(const struct instance *inst)
 static inline const struct np_config *instance_cfg(const struct instance *inst)
 {
 	return &instance_settings(inst)->cfg;
+}
+/* instance_admits - do allow= and deny= let a visitor of this address in? */
+static inline bool instance_admits(const struct instance *inst, const struct np_addr *a)
+{
+	const struct np_config *cfg = instance_cfg(inst);
+
+	return np_netlist_admits(&cfg->allow, &cfg->deny, a);
 }
 static inline enum np_log_level instance_log_level(const struct instance *inst)
 {

@@ -139,6 +139,8 @@ struct settings *instance_configure(struct instance *inst, struct settings *st,
 	np_bucket_set_rate(&inst->rate[RATE_TX], is->rate * BYTES_S_PER_MBIT);
 	atomic_store(&inst->log_level, (int)is->log);
 	INSTANCE_LOG(inst, INFO, "settings changed while running");
+	if (!np_netlist_equal(&was->allow, &is->allow) || !np_netlist_equal(&was->deny, &is->deny))
+		inst->lists++; /* flows ask again at their next datagram */
 	if (inst->single != NULL)
 		single_configure(inst->single, !np_config_same_targets(was, is) ||
 						   was->dial_auto != is->dial_auto ||

@@ -11,7 +11,7 @@ enum np_reason {
 #include "tbl/reasons.def"
 #undef NP_REASON
 };
-#define NP_REASON_COUNT 27
+#define NP_REASON_COUNT 28
 
 /* np_reason_of - a byte from a peer as a reason; unknown ones are PEER_ABORT. */
 enum np_reason np_reason_of(uint8_t code);

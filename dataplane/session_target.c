@@ -118,6 +118,16 @@ void session_trace_answer(struct session *s, bool delivered)
 		egress_dial(s);
 }
 
+/* One that never became a session, counted as one that ended. */
+static void refuse_visitor(struct channel *ch, const struct np_proxy_info *info,
+			   enum np_reason reason)
+{
+	struct session_record r = {.reason = reason, .visitor = &info->src, .target = "-"};
+
+	shard_record(ch->shard, &r);
+	egress_refuse(ch, NULL, reason);
+}
+
 void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_proxy_info *info)
 {
 	struct shard *sh = ch->shard;
@@ -136,12 +146,13 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 		egress_refuse(ch, NULL, NP_REASON_CHANNEL_LOST);
 		return;
 	}
+	/* The address is the peer's word; what it says is still refused when it is on the list. */
+	if (!instance_admits(inst, &info->src)) {
+		refuse_visitor(ch, info, NP_REASON_DENIED);
+		return;
+	}
 	if (!instance_slot_take(inst)) {
-		struct session_record r = {
-		    .reason = NP_REASON_SLOT_LIMIT, .visitor = &info->src, .target = "-"};
-
-		shard_record(sh, &r);
-		egress_refuse(ch, NULL, NP_REASON_SLOT_LIMIT);
+		refuse_visitor(ch, info, NP_REASON_SLOT_LIMIT);
 		return;
 	}
 	s = session_new(sh, SESSION_EGRESS);

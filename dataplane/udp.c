@@ -225,6 +225,18 @@ static struct udp_flow *flow_begin(struct udp_ingress *u, const struct np_addr *
 	return fl;
 }
 
+/* allow= and deny= are asked again when they changed; a flow that may not be here any more ends. */
+static bool flow_is_admitted(struct udp_flow *fl)
+{
+	if (fl->lists == fl->inst->lists)
+		return true;
+	fl->lists = fl->inst->lists;
+	if (instance_admits(fl->inst, &fl->visitor))
+		return true;
+	udp_flow_end(fl, NP_REASON_DENIED, true);
+	return false;
+}
+
 /* One datagram of a visitor, at @buf + DGRAM_HEAD. Returns the channel that has frames to flush, or
  * NULL. */
 static struct channel *ingress_datagram(struct udp_ingress *u, const struct np_addr *peer,
@@ -234,9 +246,13 @@ static struct channel *ingress_datagram(struct udp_ingress *u, const struct np_a
 	struct udp_flow *fl;
 	struct channel *ch;
 
+	fl = flow_of(u, peer, local);
+	if (fl != NULL ? !flow_is_admitted(fl) : !instance_admits(u->inst, peer)) {
+		counter_add(c, COUNTER_UDP_DROPPED, 1);
+		return NULL;
+	}
 	if (!udp_rate(u->inst, RATE_RX, len))
 		return NULL;
-	fl = flow_of(u, peer, local);
 	ch = fl != NULL && fl->flows != NULL ? fl->flows->channel : NULL;
 	if (u->inst->mode != MODE_SINGLE && ch == NULL) {
 		ch = pool_datagram_channel(u->inst);
@@ -415,6 +431,14 @@ static void egress_open(struct udp_flows *f, uint32_t id, const uint8_t *payload
 		channel_violation(f->channel, "bad DOPEN");
 		return;
 	}
+	if (!instance_admits(inst, &info.src)) {
+		struct session_record r = {
+		    .udp = true, .reason = NP_REASON_DENIED, .visitor = &info.src, .target = "-"};
+
+		shard_record(f->channel->shard, &r);
+		refuse_flow(f, payload);
+		return;
+	}
 	if (instance_cfg(inst)->noudp ||
 	    atomic_load_explicit(&inst->draining, memory_order_relaxed) ||
 	    HASH_CNT(hh_id, f->by_id) >= UDP_FLOWS_PER_CHANNEL || !instance_slot_take(inst)) {
@@ -450,6 +474,10 @@ static void frame_dgram(struct udp_flows *f, struct udp_flow *fl, const uint8_t 
 			f->last_dclose = np_mono_now();
 			refuse_flow(f, payload);
 		}
+		return;
+	}
+	if (!flow_is_admitted(fl)) {
+		counter_add(udp_counters(inst), COUNTER_UDP_DROPPED, 1);
 		return;
 	}
 	udp_flow_touch(fl);

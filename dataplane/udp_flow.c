@@ -65,6 +65,7 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 	fl->visitor = *visitor;
 	fl->local = *local;
 	fl->fd = -1;
+	fl->lists = inst->lists;
 	np_buf_init(&fl->held, UDP_HELD_MAX);
 	fl->start = fl->last = np_mono_now();
 	atomic_fetch_add_explicit(&c->udps, 1, memory_order_relaxed);

@@ -27,6 +27,7 @@ struct udp_flow {
 	struct udp_key key;	      /* ingress */
 	struct udp_flows *flows;      /* its channel's; NULL: single-end, or lost */
 	uint32_t id;		      /* on the channel */
+	unsigned lists;		      /* inst->lists when allow= and deny= were last asked */
 	struct np_addr visitor, local;
 	int fd; /* connected to the target; -1 = none (yet) */
 	struct event ev;

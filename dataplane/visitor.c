@@ -45,7 +45,8 @@ static void visitor_leave(struct visitor *v)
 	if (v->ev_added)
 		event_del(&v->ev);
 	v->ev_added = false;
-	if (v->state == VISITOR_HANDSHAKE || v->state == VISITOR_SNIFF)
+	if (v->state == VISITOR_HEADER || v->state == VISITOR_HANDSHAKE ||
+	    v->state == VISITOR_SNIFF)
 		DL_DELETE(v->shard->visitors, v);
 	v->state = VISITOR_HANDED;
 }
@@ -54,6 +55,8 @@ void visitor_free(struct visitor *v)
 {
 	visitor_leave(v);
 	stream_close(&v->stream, true);
+	SSL_free(v->ssl);
+	v->ssl = NULL;
 	np_buf_release(&v->first);
 	if (v->target_fd != -1)
 		close(v->target_fd);
@@ -102,10 +105,17 @@ static void visitor_route(struct visitor *v)
 		pool_visitor(v->inst, v, false);
 }
 
+static void visitor_took(struct visitor *v, size_t n)
+{
+	v->rx += n;
+	counter_add(&v->shard->counters, COUNTER_TCP_RX, n);
+}
+
 static void visitor_sniff(struct visitor *v)
 {
 	uint8_t buf[NP_SNIFF_MAX];
-	enum np_sniff kind = NP_SNIFF_MORE;
+	/* What came with a PROXY header is there already. */
+	enum np_sniff kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
 
 	while (kind == NP_SNIFF_MORE) {
 		size_t have = np_buf_len(&v->first), n = 0;
@@ -123,8 +133,7 @@ static void visitor_sniff(struct visitor *v)
 			return;
 		}
 		np_buf_put(&v->first, buf, n);
-		v->rx += n;
-		counter_add(&v->shard->counters, COUNTER_TCP_RX, n);
+		visitor_took(v, n);
 		if (v->first.err != NP_OK) {
 			visitor_refuse(v, NP_REASON_NO_MEMORY);
 			return;
@@ -144,16 +153,15 @@ static void visitor_sniff_begin(struct visitor *v)
 	visitor_sniff(v);
 }
 
+static void visitor_next(struct visitor *v);
+
 static void visitor_handshake(struct visitor *v)
 {
 	char why[128];
 
 	switch (stream_handshake(&v->stream)) {
 	case STREAM_OK:
-		if (instance_cfg(v->inst)->block != 0)
-			visitor_sniff_begin(v);
-		else
-			visitor_route(v);
+		visitor_next(v);
 		break;
 	case STREAM_AGAIN:
 		break;
@@ -166,6 +174,97 @@ static void visitor_handshake(struct visitor *v)
 	}
 }
 
+static void visitor_handshake_begin(struct visitor *v)
+{
+	SSL *ssl = v->ssl;
+
+	if (stream_init_tls(&v->stream, v->stream.fd, ssl, np_buf_ptr(&v->first),
+			    np_buf_len(&v->first)) != NP_OK) {
+		visitor_refuse(v, NP_REASON_NO_MEMORY);
+		return;
+	}
+	v->ssl = NULL;
+	np_buf_release(&v->first); /* TLS has them */
+	SSL_set_accept_state(ssl);
+	v->state = VISITOR_HANDSHAKE;
+	visitor_handshake(v);
+}
+
+/* -- a balancer's header -- */
+
+/* The visitor is who the header says; a header without addresses (the balancer's own check) leaves
+ * those of the connection. */
+static void visitor_announced(struct visitor *v, const struct np_proxy_info *info)
+{
+	v->header_due = false;
+	if (!info->local) {
+		v->peer = info->src;
+		v->local = info->dst;
+		np_addr_unmap(&v->peer);
+		np_addr_unmap(&v->local);
+	}
+	if (!instance_admits(v->inst, &v->peer)) {
+		visitor_refuse(v, NP_REASON_DENIED);
+		return;
+	}
+	if (v->ssl == NULL)
+		visitor_took(v, np_buf_len(&v->first));
+	visitor_next(v);
+}
+
+static void visitor_header(struct visitor *v)
+{
+	struct np_proxy_info info;
+	uint8_t buf[NP_PROXY_V2_MAX];
+	enum np_err err = NP_EAGAIN;
+	size_t used = 0, n = 0;
+
+	while (err == NP_EAGAIN) {
+		switch (stream_read(&v->stream, buf, sizeof(buf), &n)) {
+		case STREAM_OK:
+			break;
+		case STREAM_AGAIN:
+			return;
+		case STREAM_EOF:
+			visitor_refuse(v, NP_REASON_BAD_HEADER);
+			return;
+		case STREAM_FAILED:
+			visitor_refuse(v, NP_REASON_VISITOR_RESET);
+			return;
+		}
+		np_buf_put(&v->first, buf, n);
+		if (v->first.err != NP_OK) {
+			visitor_refuse(v, NP_REASON_NO_MEMORY);
+			return;
+		}
+		/* Past NP_PROXY_READ_MAX no beginning is valid any more. */
+		err = np_proxy_read(np_buf_ptr(&v->first), np_buf_len(&v->first), &info, &used);
+	}
+	if (err != NP_OK || info.udp) {
+		visitor_refuse(v, NP_REASON_BAD_HEADER);
+		return;
+	}
+	np_buf_consume(&v->first, used);
+	visitor_announced(v, &info);
+}
+
+/* -- steps -- */
+
+/* Begins what is still to be done before it is served; then it is. */
+static void visitor_next(struct visitor *v)
+{
+	if (v->header_due) {
+		v->state = VISITOR_HEADER;
+		visitor_header(v);
+	} else if (v->ssl != NULL) {
+		visitor_handshake_begin(v);
+	} else if (instance_cfg(v->inst)->block != 0) {
+		visitor_sniff_begin(v);
+	} else {
+		visitor_route(v);
+	}
+}
+
 static void visitor_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct visitor *v = arg;
@@ -173,17 +272,29 @@ static void visitor_on_event(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
-	if (v->state == VISITOR_HANDSHAKE)
+	switch (v->state) {
+	case VISITOR_HEADER:
+		visitor_header(v);
+		break;
+	case VISITOR_HANDSHAKE:
 		visitor_handshake(v);
-	else if (v->state == VISITOR_SNIFF)
+		break;
+	case VISITOR_SNIFF:
 		visitor_sniff(v);
+		break;
+	case VISITOR_WAITING:
+	case VISITOR_HANDED:
+		break;
+	}
 }
 
 void visitor_tick(struct visitor *v, struct np_mono now)
 {
 	if (np_mono_before(now, v->deadline))
 		return;
-	if (v->state == VISITOR_HANDSHAKE)
+	if (v->state == VISITOR_HEADER)
+		visitor_refuse(v, NP_REASON_BAD_HEADER);
+	else if (v->state == VISITOR_HANDSHAKE)
 		visitor_refuse(v, NP_REASON_TLS_FAILED);
 	else
 		visitor_route(v);
@@ -198,11 +309,12 @@ static void visitor_begin(struct visitor *v)
 		visitor_refuse(v, (enum np_reason)atomic_load(&v->inst->end_reason));
 		return;
 	}
-	if (v->stream.ssl == NULL && instance_cfg(v->inst)->block == 0) {
+	if (!v->header_due && v->ssl == NULL && instance_cfg(v->inst)->block == 0) {
 		visitor_route(v);
 		return;
 	}
-	v->state = v->stream.ssl != NULL ? VISITOR_HANDSHAKE : VISITOR_SNIFF;
+	v->state =
+	    v->header_due ? VISITOR_HEADER : (v->ssl != NULL ? VISITOR_HANDSHAKE : VISITOR_SNIFF);
 	DL_APPEND(sh->visitors, v);
 	shard_wake(sh);
 	if (event_assign(&v->ev, sh->worker->base, v->stream.fd,
@@ -213,10 +325,7 @@ static void visitor_begin(struct visitor *v)
 	}
 	v->ev_added = true;
 	v->deadline = np_mono_add_ms(v->start, runtime.env.handshake_timeout_ms);
-	if (v->state == VISITOR_HANDSHAKE)
-		visitor_handshake(v);
-	else
-		visitor_sniff_begin(v);
+	visitor_next(v);
 }
 
 static void on_begin_mail(struct worker *w, struct mail *m)
@@ -228,23 +337,25 @@ static void on_begin_mail(struct worker *w, struct mail *m)
 	visitor_begin(v);
 }
 
-static enum np_err visitor_stream(struct visitor *v, int fd)
+/* Only the home worker may ask for the context. */
+static enum np_err visitor_make_ssl(struct visitor *v)
 {
 	SSL_CTX *ctx = tls_files_ctx(v->inst->tls_files);
-	SSL *ssl;
 
-	if (v->inst->mode != MODE_SINGLE || ctx == NULL) {
-		stream_init(&v->stream, fd);
+	if (v->inst->mode != MODE_SINGLE || ctx == NULL)
 		return NP_OK;
-	}
-	ssl = SSL_new(ctx);
-	if (ssl == NULL || stream_init_tls(&v->stream, fd, ssl, NULL, 0) != NP_OK) {
-		SSL_free(ssl);
-		stream_init(&v->stream, fd);
-		return NP_ENOMEM;
-	}
-	SSL_set_accept_state(ssl);
-	return NP_OK;
+	v->ssl = SSL_new(ctx);
+	return v->ssl != NULL ? NP_OK : NP_ENOMEM;
+}
+
+/* May who connected be here? With accept= it must be a balancer; its header says who comes. */
+static bool visitor_may_come(struct visitor *v)
+{
+	const struct np_config *cfg = instance_cfg(v->inst);
+
+	v->header_due = cfg->accept.n > 0;
+	return v->header_due ? np_netlist_has(&cfg->accept, &v->peer)
+			     : instance_admits(v->inst, &v->peer);
 }
 
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
@@ -278,12 +389,16 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 		visitor_refuse(v, NP_REASON_ERROR);
 		return;
 	}
+	if (!visitor_may_come(v)) {
+		visitor_refuse(v, NP_REASON_DENIED);
+		return;
+	}
 	v->has_slot = instance_slot_take(inst);
 	if (!v->has_slot) {
 		visitor_refuse(v, NP_REASON_SLOT_LIMIT);
 		return;
 	}
-	if (visitor_stream(v, fd) != NP_OK) {
+	if (visitor_make_ssl(v) != NP_OK) {
 		visitor_refuse(v, NP_REASON_NO_MEMORY);
 		return;
 	}

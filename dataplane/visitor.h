@@ -1,8 +1,8 @@
 /*
  * visitor.h - a TCP connection that came to an ingress, until it becomes a session.
  *
- * accept -> slot -> [TLS handshake] -> [first bytes, block=] -> session with its own target
- * (single-end), or the pool's queue for a channel. It may come back from a session whose channel
+ * accept -> source address -> slot -> [PROXY header, accept=] -> [TLS handshake] -> [first bytes,
+ * block=] -> session with its own target (single-end), or the pool's queue for a channel. It may come back from a session whose channel
  * broke before STATUS.
  */
 #ifndef NP_VISITOR_H
@@ -12,11 +12,19 @@
 #include "instance.h"
 #include "stream.h"
 
-#define VISITOR_MAGIC	 0x56495349u
-#define VISITOR_SNIFF_MS 1000  /* silence decides in the visitor's favour */
+#define VISITOR_MAGIC 0x56495349u
+/* Silence decides in the visitor's favour, within a second: deadlines are looked at every
+ * SHARD_TICK_MS. */
+#define VISITOR_SNIFF_MS (1000 - SHARD_TICK_MS)
 #define VISITOR_KEEP_MAX 16384 /* bytes kept until STATUS, for the second attempt */
 
-enum visitor_state { VISITOR_HANDSHAKE = 0, VISITOR_SNIFF, VISITOR_WAITING, VISITOR_HANDED };
+enum visitor_state {
+	VISITOR_HEADER = 0, /* reads a balancer's PROXY header */
+	VISITOR_HANDSHAKE,
+	VISITOR_SNIFF,
+	VISITOR_WAITING,
+	VISITOR_HANDED,
+};
 
 struct visitor {
 	unsigned magic;
@@ -29,7 +37,9 @@ struct visitor {
 	struct stream stream;
 	struct event ev;
 	bool ev_added, has_slot;
-	struct np_addr peer, local;
+	bool header_due;	    /* a balancer's: its PROXY header is to come */
+	SSL *ssl;		    /* owned; TLS that is to begin */
+	struct np_addr peer, local; /* of the connection, or what the header announced */
 	struct np_mono start, deadline;
 	struct np_buf first;	 /* bytes read already */
 	uint64_t rx;		 /* how many they were, with those of a first attempt */
@@ -49,7 +59,7 @@ void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh);
 /* visitor_to_home - it needs a channel: to the front of the pool's line, by mail. Thread: any
  * worker. */
 void visitor_to_home(struct visitor *v);
-/* visitor_tick - deadlines of the handshake and of the first bytes. */
+/* visitor_tick - deadlines of the header, the handshake and the first bytes. */
 void visitor_tick(struct visitor *v, struct np_mono now);
 /* visitor_accept - takes @fd (just accepted, non-blocking). Thread: home. */
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer);

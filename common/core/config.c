@@ -100,6 +100,9 @@ void np_config_release(struct np_config *c)
 	np_free(c->sni);
 	np_free(c->ca);
 	np_free(c->store);
+	np_netlist_release(&c->allow);
+	np_netlist_release(&c->deny);
+	np_netlist_release(&c->accept);
 	*c = (struct np_config){.role = c->role};
 }
 
@@ -190,6 +193,7 @@ static bool is_same_value(enum np_param p, const struct np_config *a, const stru
 	case NP_TYPE_KINDS:
 		return memcmp(x, y, rows[p].size) == 0;
 	case NP_TYPE_CIDRS:
+		return np_netlist_equal((const struct np_netlist *)x, (const struct np_netlist *)y);
 	case NP_TYPE_COMPAT:
 	case NP_TYPE_STORE:
 	case NP_TYPE_OTHER:

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "core/addr.h"
+#include "core/netlist.h"
 
 enum np_role { NP_ROLE_SERVER = 0, NP_ROLE_CLIENT, NP_ROLE_MASTER };
 
@@ -57,6 +58,8 @@ struct np_config {
 	char *store;	/* owned; master only, NULL = in the state directory */
 	bool has_pin;
 	uint8_t pin[NP_PIN_LEN];
+	struct np_netlist allow, deny; /* of visitors */
+	struct np_netlist accept;      /* balancers that send a PROXY header */
 };
 
 /*

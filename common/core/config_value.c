@@ -124,13 +124,18 @@ static enum np_err set_duration(const struct setter *s)
 	return NP_OK;
 }
 
+static enum np_err no_memory(const struct setter *s)
+{
+	return np_diag_set(s->diag, NP_ENOMEM, s->row->name, "%s: %s", s->row->name,
+			   np_err_text(NP_ENOMEM));
+}
+
 static enum np_err set_text(const struct setter *s, const char *value)
 {
 	char *copy = np_strdup(value);
 
 	if (copy == NULL)
-		return np_diag_set(s->diag, NP_ENOMEM, s->row->name, "%s: %s", s->row->name,
-				   np_err_text(NP_ENOMEM));
+		return no_memory(s);
 	np_free(*(char **)s->field);
 	*(char **)s->field = copy;
 	return NP_OK;
@@ -196,38 +201,13 @@ static enum np_err set_hash(const struct setter *s)
 	return NP_OK;
 }
 
-/* "10.0.0.0/8", "2001:db8::/32", or an address alone. */
-static bool is_network(const char *s, size_t len)
+static enum np_err set_networks(const struct setter *s)
 {
-	const char *slash = memchr(s, '/', len);
-	size_t host_len = slash != NULL ? (size_t)(slash - s) : len;
-	char host[NP_ADDR_TEXT_MAX];
-	struct np_addr a;
-	uint64_t bits;
+	enum np_err err = np_netlist_parse(s->value, s->field);
 
-	if (host_len >= sizeof(host) || memchr(s, '%', len) != NULL)
-		return false;
-	memcpy(host, s, host_len);
-	host[host_len] = '\0';
-	if (!np_addr_from_literal(host, 0, &a))
-		return false;
-	return slash == NULL || np_parse_u64(slash + 1, len - host_len - 1, 0,
-					     a.sa.sa_family == AF_INET ? 32 : 128, &bits) == NP_OK;
-}
-
-static enum np_err check_networks(const struct setter *s)
-{
-	const char *at = s->value;
-
-	for (;;) {
-		size_t len = strcspn(at, ",");
-
-		if (!is_network(at, len))
-			return refuse(s, NP_EINVAL);
-		if (at[len] == '\0')
-			return refuse_unavailable(s);
-		at += len + 1;
-	}
+	if (err == NP_OK)
+		return NP_OK;
+	return err == NP_ENOMEM ? no_memory(s) : refuse(s, err);
 }
 
 static enum np_err check_store(const struct setter *s)
@@ -276,7 +256,7 @@ enum np_err np_param_set(enum np_param p, const char *value, struct np_config *c
 	case NP_TYPE_HASH:
 		return set_hash(&s);
 	case NP_TYPE_CIDRS:
-		return check_networks(&s);
+		return set_networks(&s);
 	case NP_TYPE_STORE:
 		return check_store(&s);
 	}

@@ -360,6 +360,11 @@ static void config_diff__changes__are_classified(void **state)
 	    {"server://a:1/b:2?block=12", "server://a:1/b:2?block=1", NP_CHANGE_LIVE},
 	    {"server://a:1/b:2?slot=5", "server://a:1/b:2?slot=6&tls=1", NP_CHANGE_RESTART},
 	    {"server://a:1/b:2", "server://a:1/b:2?notcp=1", NP_CHANGE_RESTART},
+	    {"server://a:1/b:2?allow=10.0.0.0/8", "server://a:1/b:2", NP_CHANGE_LIVE},
+	    {"server://a:1/b:2?allow=::1", "server://a:1/b:2?allow=::1/128", NP_CHANGE_NONE},
+	    {"client://a:1/b:2?deny=::1", "client://a:1/b:2?deny=::2", NP_CHANGE_LIVE},
+	    {"client://a:1/b:2?accept=1.2.3.4", "client://a:1/b:2?accept=1.2.3.4/31",
+	     NP_CHANGE_LIVE},
 	    {"server://a:1/b:2", "server://a:1/b:3", NP_CHANGE_LIVE},
 	    {"server://a:1/b:2", "server://a:1/b:2,b:2", NP_CHANGE_LIVE},
 	    {"server://a:1/b:2", "server://a:1/b:3?noudp=1", NP_CHANGE_RESTART},
@@ -408,16 +413,18 @@ static void config_help__every_parameter__is_there(void **state)
 
 static void param_end__ingress_and_egress__as_specified(void **state)
 {
-	static const enum np_param ingress[] = {NP_PARAM_BLOCK, NP_PARAM_ALLOW, NP_PARAM_DENY,
-						NP_PARAM_ACCEPT};
+	static const enum np_param ingress[] = {NP_PARAM_BLOCK, NP_PARAM_ACCEPT};
 	static const enum np_param egress[] = {NP_PARAM_PROXY, NP_PARAM_DIAL, NP_PARAM_LBS,
 					       NP_PARAM_DNS};
 
 	(void)state;
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(ingress) / sizeof(*ingress); i++)
 		assert_int_equal(np_param_end(ingress[i]), NP_END_INGRESS);
+	for (size_t i = 0; i < sizeof(egress) / sizeof(*egress); i++)
 		assert_int_equal(np_param_end(egress[i]), NP_END_EGRESS);
-	}
+	/* an egress judges the address that was announced */
+	assert_int_equal(np_param_end(NP_PARAM_ALLOW), NP_END_EITHER);
+	assert_int_equal(np_param_end(NP_PARAM_DENY), NP_END_EITHER);
 	assert_int_equal(np_param_end(NP_PARAM_RATE), NP_END_EITHER);
 	assert_int_equal(np_param_end(NP_PARAM_COUNT), NP_END_EITHER);
 	assert_string_equal(np_param_name(NP_PARAM_COUNT), "unknown");

@@ -173,12 +173,6 @@ static void config_parse__bad_value__says_value_and_range(void **state)
 static void config_parse__not_in_this_version__says_so(void **state)
 {
 	(void)state;
-	refused("server://a:1/b:2?allow=10.0.0.0/8", NP_EUNSUPPORTED, "allow",
-		"allow=10.0.0.0/8: not available in this version");
-	refused("server://a:1/b:2?deny=::1,1.2.3.4,fe80::/10", NP_EUNSUPPORTED, "deny",
-		"deny=::1,1.2.3.4,fe80::/10: not available in this version");
-	refused("server://a:1/b:2?accept=0.0.0.0/0", NP_EUNSUPPORTED, "accept",
-		"accept=0.0.0.0/0: not available in this version");
 	refused("server://a:1/b:2?compat=1", NP_EUNSUPPORTED, "compat",
 		"compat=1: not available in this version");
 	refused("server://a:1/b:2?type=3", NP_EUNSUPPORTED, "type",
