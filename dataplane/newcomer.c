@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "core/compat1.h"
 #include "runtime.h"
 #include "tls_files.h"
 
@@ -93,6 +94,7 @@ void newcomer_leave(struct newcomer *nc)
 	nc->server->nnewcomers--;
 	source_uncount(nc->server, nc);
 	stream_close(&nc->stream, true);
+	np_buf_release(&nc->line);
 	control_close(nc->control, true);
 	nc->control = NULL;
 	worker_bury(nc->server->inst->home, &nc->grave);
@@ -232,6 +234,74 @@ static bool read_first(struct newcomer *nc)
 	return true;
 }
 
+/* It will be back in a few seconds, and needs to be told only once. */
+static void say_compat1(struct newcomer *nc)
+{
+	struct server *sv = nc->server;
+	struct np_mono now = np_mono_now();
+	char name[NP_ADDR_TEXT_MAX];
+
+	if (sv->compat1_source == nc->source &&
+	    np_mono_diff_ms(now, sv->compat1_at) < COMPAT1_SAY_MS)
+		return;
+	sv->compat1_source = nc->source;
+	sv->compat1_at = now;
+	np_addr_format(&nc->addr, name);
+	server_say_refused(sv->inst, "it speaks NodePass 1.x, which only compat=1 serves", name);
+}
+
+/* What is in nc->line so far. */
+static void judge_line(struct newcomer *nc)
+{
+	const struct np_config *cfg = instance_cfg(nc->server->inst);
+	char derived[NP_COMPAT1_KEY_LEN + 1];
+	const char *key = cfg->key;
+	size_t len = cfg->key_len;
+	enum np_err err = nc->line.err;
+
+	if (!cfg->key_given) {
+		np_compat1_port_key(cfg->tunnel.port, derived);
+		key = derived;
+		len = NP_COMPAT1_KEY_LEN;
+	}
+	if (err == NP_OK)
+		err = np_compat1_first_line(np_buf_ptr(&nc->line), np_buf_len(&nc->line), key, len);
+	if (err == NP_EAGAIN)
+		return;
+	if (err == NP_OK)
+		say_compat1(nc);
+	newcomer_close(
+	    nc, err == NP_OK ? "it speaks NodePass 1.x" : "it does not speak this protocol", false);
+}
+
+static void begin_line(struct newcomer *nc)
+{
+	nc->state = NEWCOMER_LINE;
+	np_buf_put(&nc->line, nc->first, nc->nfirst);
+	judge_line(nc);
+}
+
+static void step_line(struct newcomer *nc)
+{
+	uint8_t buf[512];
+	size_t n = 0;
+
+	while (!nc->dead) {
+		switch (stream_read(&nc->stream, buf, sizeof(buf), &n)) {
+		case STREAM_OK:
+			np_buf_put(&nc->line, buf, n);
+			judge_line(nc);
+			break;
+		case STREAM_AGAIN:
+			return;
+		case STREAM_EOF:
+		case STREAM_FAILED:
+			newcomer_close(nc, "it went away", false);
+			return;
+		}
+	}
+}
+
 static void step_first(struct newcomer *nc)
 {
 	if (!read_first(nc))
@@ -239,7 +309,9 @@ static void step_first(struct newcomer *nc)
 	if (nc->first[0] == 0x16) {
 		begin_tls(nc);
 	} else if (nc->first[0] != 'N' || instance_cfg(nc->server->inst)->tls != 0) {
-		newcomer_close(nc, "it does not speak this protocol", false);
+		begin_line(nc);
+		if (!nc->dead)
+			newcomer_ready(nc);
 	} else {
 		nc->state = NEWCOMER_PREAMBLE;
 		newcomer_ready(nc);
@@ -251,6 +323,9 @@ static void newcomer_step(struct newcomer *nc)
 	switch (nc->state) {
 	case NEWCOMER_FIRST:
 		step_first(nc);
+		break;
+	case NEWCOMER_LINE:
+		step_line(nc);
 		break;
 	case NEWCOMER_TLS:
 		step_tls(nc);
@@ -330,6 +405,7 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 	nc->magic = NEWCOMER_MAGIC;
 	nc->grave.release = newcomer_release;
 	nc->server = sv;
+	np_buf_init(&nc->line, NP_COMPAT1_LINE_MAX + 512);
 	nc->addr = *addr;
 	np_addr_unmap(&nc->addr);
 	nc->source = np_addr_source_key(&nc->addr);

@@ -9,9 +9,12 @@
 #include "server.h"
 
 #define NEWCOMER_MAGIC 0x4e455743u
+/* A client of NodePass 1.x tries again and again: said once in this time, source by source. */
+#define COMPAT1_SAY_MS 60000
 
 enum newcomer_state {
 	NEWCOMER_FIRST = 0, /* its first bytes tell what it speaks */
+	NEWCOMER_LINE,	    /* perhaps the first line of NodePass 1.x */
 	NEWCOMER_TLS,
 	NEWCOMER_PREAMBLE,
 	NEWCOMER_AUTH,	 /* Hello went, Auth is due */
@@ -36,6 +39,7 @@ struct newcomer {
 	struct np_mono deadline;
 	uint8_t first[NP_PREAMBLE_LEN];
 	size_t nfirst;
+	struct np_buf line;	 /* NEWCOMER_LINE */
 	struct control *control; /* owned until it is a peer's */
 	struct np_msg_auth auth;
 };
@@ -48,6 +52,8 @@ struct server {
 	struct newcomer_source *sources; /* hash: how many of them a source has */
 	struct task task;		 /* runs the ready ones, a few a pass */
 	struct event *tick;		 /* deadlines; pending while there are newcomers */
+	struct np_mono compat1_at; /* when a client of NodePass 1.x was mentioned, and which */
+	uint64_t compat1_source;
 	bool draining;
 };
 
@@ -61,6 +67,8 @@ void newcomer_detach(struct newcomer *nc);
 /* newcomer_leave - it became a peer or a channel. */
 void newcomer_leave(struct newcomer *nc);
 
+/* server_say_refused - WARN about a client, or counted: strangers cause these lines. */
+void server_say_refused(struct instance *inst, const char *why, const char *name);
 /* server_hello - TLS is up and ALPN says control. server_preamble - 40 bytes are in nc->first. */
 void server_hello(struct newcomer *nc);
 void server_preamble(struct newcomer *nc);

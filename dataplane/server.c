@@ -71,7 +71,7 @@ static void newcomer_on_lost(struct control *c, const char *why)
 }
 
 /* Strangers cause these lines: so many a second, the rest in one. */
-static void say_refused(struct instance *inst, const char *why, const char *name)
+void server_say_refused(struct instance *inst, const char *why, const char *name)
 {
 	if (inst->strangers_said++ < STRANGER_LINES_PER_S)
 		INSTANCE_LOG(inst, WARN, "client refused: %s peer=%s", why, name);
@@ -83,7 +83,7 @@ static void reject(struct newcomer *nc, enum np_reject reason)
 {
 	struct np_msg m = {.kind = NP_MSG_REJECT, .reject = {.reason = reason}};
 
-	say_refused(nc->server->inst, np_reject_text(reason), nc->control->name);
+	server_say_refused(nc->server->inst, np_reject_text(reason), nc->control->name);
 	control_send(nc->control, &m);
 	control_close(nc->control, false);
 	nc->control = NULL;
@@ -95,7 +95,7 @@ static void wrong_proof(struct newcomer *nc)
 	struct instance *inst = nc->server->inst;
 
 	counter_add(server_counters(inst), COUNTER_AUTH_FAILED, 1);
-	say_refused(inst, "wrong key", nc->control->name);
+	server_say_refused(inst, "wrong key", nc->control->name);
 	nc->state = NEWCOMER_REJECT;
 	nc->deadline = np_mono_add_ms(np_mono_now(), REJECT_DELAY_MS);
 }

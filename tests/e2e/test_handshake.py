@@ -1,4 +1,5 @@
 """Who is let in: keys, strangers, replay, channels without credentials, certificates, downgrades."""
+import base64
 import contextlib
 import os
 import random
@@ -160,6 +161,51 @@ def _tls(alpn, then=b""):
         except OSError:
             return raw
     return probe
+
+
+# ------------------------------------------------------------------ NodePass 1.x
+
+def line_of_1x(key):
+    """Its first line: the key as text, XORed with the key."""
+    return base64.b64encode(bytes(len(key))) + b"\n"
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("key", ["", "its-own-key", "k" * 300])
+@over(("reverse",), (0, 1))
+def test_client_of_1x__one_warning_that_names_it_and_compat__closed(bench, flow, tls, key, pieces):
+    t = bench.link(flow, tls, key=key, start=False)
+    t.start_server()
+    t.server.tolerate(*QUIET)
+    line = line_of_1x(key or "2775beef")
+    for _ in range(5):
+        with dial(t.tunnel) as s:
+            me = text_of(s.getsockname()[:2])
+            for part in (line[:3], line[3:9], line[9:]) if pieces else (line,):
+                s.sendall(part)
+            assert how_it_ends(s)
+        first = t.server.wait_line(r"compat=1", "WARN")
+    assert len(t.server.lines("WARN", "compat=1")) == 1, "it is told again and again"
+    assert first.fields["peer"].split(":")[0] == me.split(":")[0]
+    other = bench.host(88)
+    with dial(t.tunnel, source=other) as s:
+        s.sendall(line)
+        assert how_it_ends(s)
+    assert other in t.server.wait_line("compat=1", "WARN", count=2).raw
+    t.start_client()
+    t.wait_up()
+    assert ask(t.visit)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"AAAA", b"AAAA" * 1000 + b"\n", b"AAAAAAA\n"])
+def test_not_quite_1x__closed_without_a_word_about_it(bench, data):
+    t = bench.link("reverse", 1, start=False, server_env={"NP_HANDSHAKE_TIMEOUT": "500ms"})
+    t.start_server()
+    t.server.tolerate(*QUIET)
+    with dial(t.tunnel) as s:
+        s.sendall(data)
+        assert how_it_ends(s)
+    assert not t.server.lines("WARN", "compat=1")
 
 
 PREAMBLE = b"NPD2" + bytes([1, 0, 0, 0]) + b"\x11" * 8 + (1).to_bytes(8, "big") + b"\x22" * 16
