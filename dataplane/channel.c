@@ -80,6 +80,8 @@ enum np_err channel_new(struct shard *sh, struct peer *peer, enum np_channel_kin
 	np_turn_init(&ch->turn, ingress ? NP_TURN_INGRESS : NP_TURN_EGRESS);
 	np_buf_init(&ch->rx, CHANNEL_RX_MAX);
 	np_buf_init(&ch->tx, CHANNEL_TX_MAX);
+	pipe_init(&ch->out);
+	pipe_init(&ch->in);
 	stream_move(&ch->stream, stream);
 	set_socket_options(ch->stream.fd, kind);
 	*out = ch;
@@ -95,6 +97,18 @@ static struct np_mono next_ping(struct channel *ch, struct np_mono now)
 				       worker_random(ch->shard->worker) % spread);
 }
 
+/* true: the socket had an error, the channel is closed. */
+static bool closed_by_error(struct channel *ch)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(ch->stream.fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err == 0)
+		return false;
+	channel_close(ch, strerror(err));
+	return true;
+}
+
 static void channel_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct channel *ch = arg;
@@ -104,17 +118,11 @@ static void channel_on_event(evutil_socket_t fd, short what, void *arg)
 	if (ch->state == CHANNEL_CLOSED)
 		return;
 	stream_event(&ch->stream, what, &ch->readable, &ch->writable);
-	if ((what & EV_READ) != 0 && ch->blocked) {
-		/* Reading is paused; a reset must be noticed all the same. */
-		int err = 0;
-		socklen_t len = sizeof(err);
-
-		if (getsockopt(ch->stream.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err != 0) {
-			channel_close(ch, strerror(err));
-			return;
-		}
-	}
-	channel_run(ch);
+	if ((what & EV_CLOSED) != 0)
+		ch->ending = true;
+	/* Reading is paused; a reset must be noticed all the same. */
+	if ((what & EV_READ) == 0 || !ch->blocked || !closed_by_error(ch))
+		channel_run(ch);
 }
 
 static void channel_send_ping(struct channel *ch, struct np_mono now)
@@ -142,7 +150,8 @@ void channel_adopt(struct channel *ch, bool ping_first)
 	ch->ping_due = next_ping(ch, now);
 	counter_add(&sh->counters, COUNTER_CHANNELS_MADE, 1);
 	if (event_assign(&ch->ev, sh->worker->base, ch->stream.fd,
-			 EV_READ | EV_WRITE | EV_ET | EV_PERSIST, channel_on_event, ch) != 0 ||
+			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, channel_on_event,
+			 ch) != 0 ||
 	    event_add(&ch->ev, NULL) != 0) {
 		channel_close(ch, "no memory for its events");
 		return;
@@ -178,6 +187,8 @@ void channel_close(struct channel *ch, const char *why)
 	stream_close(&ch->stream, busy || ch->kind == NP_CHANNEL_DATAGRAM);
 	np_buf_release(&ch->rx);
 	np_buf_release(&ch->tx);
+	pipe_give(sh->worker, &ch->out);
+	pipe_give(sh->worker, &ch->in);
 	DL_DELETE(sh->channels, ch);
 	if (ch->flows != NULL)
 		udp_flows_close(ch->flows);
@@ -276,12 +287,60 @@ static size_t write_some(struct channel *ch, const uint8_t *p, size_t len)
 	return done;
 }
 
+/* The header stays in the socket's last segment, as its payload follows at once. */
+static enum stream_status write_header(struct channel *ch, size_t *n)
+{
+	size_t len;
+	const uint8_t *p = np_frame_out_header(&ch->owed, &len);
+	ssize_t w;
+
+	do {
+		w = send(ch->stream.fd, p, len, MSG_NOSIGNAL | MSG_MORE);
+	} while (w == -1 && errno == EINTR);
+	if (w > 0) {
+		*n = (size_t)w;
+		return STREAM_OK;
+	}
+	if (w == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return STREAM_AGAIN;
+	ch->stream.sys_errno = errno;
+	return STREAM_FAILED;
+}
+
+/* As much of the spliced frame as the socket takes now. The channel may be closed on return. */
+static void write_owed(struct channel *ch)
+{
+	while (ch->writable && np_frame_out_owed(&ch->owed) > 0) {
+		size_t n = 0;
+		enum stream_status status =
+		    ch->owed.header_left > 0
+			? write_header(ch, &n)
+			: pipe_drain(&ch->out, &ch->stream, ch->owed.payload_left, &n);
+
+		if (status == STREAM_AGAIN) {
+			write_blocked(ch);
+		} else if (status != STREAM_OK) {
+			channel_write_failed(ch);
+			return;
+		} else {
+			np_frame_out_wrote(&ch->owed, n);
+		}
+	}
+	if (np_frame_out_owed(&ch->owed) == 0)
+		pipe_give(ch->shard->worker, &ch->out);
+}
+
 void channel_flush(struct channel *ch)
 {
 	size_t done;
 
 	if (ch->state == CHANNEL_CLOSED)
 		return;
+	if (np_frame_out_owed(&ch->owed) > 0) {
+		write_owed(ch);
+		if (ch->state == CHANNEL_CLOSED || np_frame_out_owed(&ch->owed) > 0)
+			return;
+	}
 	if (np_buf_len(&ch->tx) > 0) {
 		done = write_some(ch, np_buf_ptr(&ch->tx), np_buf_len(&ch->tx));
 		if (ch->state == CHANNEL_CLOSED)
@@ -300,7 +359,7 @@ void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
 	size_t total = NP_FRAME_HEADER + len, done = 0;
 
 	np_frame_write(&f, buf);
-	if (np_buf_len(&ch->tx) == 0)
+	if (channel_waiting(ch) == 0)
 		done = write_some(ch, buf, total);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
@@ -311,6 +370,14 @@ void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
 		else if (ch->writable)
 			channel_flush(ch);
 	}
+}
+
+void channel_send_piped(struct channel *ch)
+{
+	struct np_frame f = {NP_FRAME_DATA, ch->turn.number, ch->out.len};
+
+	np_frame_out_begin(&ch->owed, &f);
+	channel_flush(ch);
 }
 
 /* -- reading -- */
@@ -328,7 +395,7 @@ static void handle_ping(struct channel *ch, const uint8_t *payload)
 		return;
 	}
 	/* One may wait for a peer that does not read. */
-	if (ch->pong_waits && np_buf_len(&ch->tx) > 0)
+	if (ch->pong_waits && channel_waiting(ch) > 0)
 		return;
 	ch->pong_waits = true;
 	channel_put(ch, NP_FRAME_PONG, payload, 8);
@@ -351,6 +418,15 @@ static void channel_frame(struct channel *ch, const struct np_frame *f, const ui
 		channel_turn_frame(ch, f, payload);
 }
 
+/* Are large frames of this turn to be spliced? */
+static bool may_splice(const struct channel *ch)
+{
+	const struct session *s = ch->session;
+
+	return relay_splice_min() > 0 && ch->stream.ssl == NULL && s != NULL &&
+	       s->state == SESSION_RUNNING && s->outer.stream.ssl == NULL;
+}
+
 /* A header and, unless it is DATA, all of its payload. Returns the bytes used, 0 = wait for more.
  */
 static size_t parse_header(struct channel *ch, const uint8_t *p, size_t len)
@@ -365,6 +441,7 @@ static size_t parse_header(struct channel *ch, const uint8_t *p, size_t len)
 		channel_violation(ch, "bad frame header");
 		return 0;
 	}
+	ch->bulk = f.type == NP_FRAME_DATA && f.len >= relay_splice_min() && may_splice(ch);
 	need = NP_FRAME_HEADER + (f.type == NP_FRAME_DATA ? 0 : f.len);
 	if (len < need)
 		return 0;
@@ -424,9 +501,25 @@ static size_t channel_parse(struct channel *ch, const uint8_t *p, size_t len)
 	return used;
 }
 
-/* What is in rx already. false: no reading now. */
+/* What lies in the pipe to the outer socket. false: some of it stays there. */
+static bool deliver_piped(struct channel *ch)
+{
+	ch->parsing = true;
+	if (ch->session != NULL)
+		relay_pipe_to_outer(ch->session, &ch->in);
+	ch->parsing = false;
+	if (ch->state != CHANNEL_CLOSED && ch->in.len > 0)
+		ch->blocked = true;
+	return ch->in.len == 0;
+}
+
+/* What is in the pipe or in rx already. false: no reading now. */
 static bool parse_buffered(struct channel *ch)
 {
+	if (ch->in.len > 0 && !deliver_piped(ch))
+		return false;
+	if (ch->state == CHANNEL_CLOSED)
+		return false;
 	if (np_buf_len(&ch->rx) > 0) {
 		size_t used = channel_parse(ch, np_buf_ptr(&ch->rx), np_buf_len(&ch->rx));
 
@@ -445,7 +538,45 @@ static size_t read_limit(const struct channel *ch)
 
 	if (ch->kind == NP_CHANNEL_STREAM && !ch->ingress && !running)
 		return CHANNEL_DIAL_AHEAD;
+	if (ch->bulk) /* not a byte of the next frame's payload */
+		return NP_FRAME_HEADER + (ch->in_frame ? ch->left : 0);
 	return WORKER_SCRATCH;
+}
+
+/* false: nothing more to do now. */
+static bool read_stopped(struct channel *ch, enum stream_status status)
+{
+	if (status == STREAM_AGAIN)
+		ch->readable = false;
+	else if (status == STREAM_EOF)
+		channel_close(ch, "the peer closed it");
+	else
+		channel_close(ch, ch->stream.sys_errno != 0 ? strerror(ch->stream.sys_errno)
+							    : "read failed");
+	return false;
+}
+
+/* Payload of a large frame goes through the pipe. false: nothing more to do now. */
+static bool channel_splice_once(struct channel *ch)
+{
+	size_t n = 0;
+	enum stream_status status = pipe_fill(&ch->in, &ch->stream, ch->left, &n);
+
+	if (status != STREAM_OK) {
+		pipe_give(ch->shard->worker, &ch->in);
+		return read_stopped(ch, status);
+	}
+	ch->last_rx = worker_pass_now(ch->shard->worker);
+	ch->left -= (uint32_t)n;
+	ch->in_frame = ch->left > 0;
+	return deliver_piped(ch) && ch->state != CHANNEL_CLOSED;
+}
+
+static bool begin_splice(struct channel *ch)
+{
+	return ch->in_frame && ch->bulk && ch->left >= relay_splice_min() &&
+	       (ch->actions & NP_TURN_DROP) == 0 && may_splice(ch) &&
+	       pipe_take(ch->shard->worker, &ch->in);
 }
 
 /* One read and what follows from it. false: nothing more to do now. */
@@ -454,7 +585,11 @@ static bool channel_read_once(struct channel *ch)
 	uint8_t *to = ch->shard->worker->scratch;
 	size_t max = read_limit(ch), n = 0, used = 0;
 	bool buffered = np_buf_len(&ch->rx) > 0;
+	enum stream_status status;
 
+	if (!buffered && begin_splice(ch))
+		return channel_splice_once(ch);
+	max = max < WORKER_SCRATCH ? max : WORKER_SCRATCH;
 	if (buffered) { /* the rest of a frame that has begun */
 		max = max < 32768 ? max : 32768;
 		to = np_buf_reserve(&ch->rx, max);
@@ -463,21 +598,15 @@ static bool channel_read_once(struct channel *ch)
 			return false;
 		}
 	}
-	switch (stream_read(&ch->stream, to, max, &n)) {
-	case STREAM_OK:
-		break;
-	case STREAM_AGAIN:
+	status = stream_read(&ch->stream, to, max, &n);
+	if (status != STREAM_OK)
+		return read_stopped(ch, status);
+	if (n < max && ch->stream.ssl == NULL && !ch->ending) {
+		/* That was all; what comes later is an event. See struct side. */
 		ch->readable = false;
-		return false;
-	case STREAM_EOF:
-		channel_close(ch, "the peer closed it");
-		return false;
-	case STREAM_FAILED:
-		channel_close(ch, ch->stream.sys_errno != 0 ? strerror(ch->stream.sys_errno)
-							    : "read failed");
-		return false;
+		ch->unsure = true;
 	}
-	ch->last_rx = np_mono_now();
+	ch->last_rx = worker_pass_now(ch->shard->worker);
 	if (buffered) {
 		np_buf_commit(&ch->rx, n);
 		return parse_buffered(ch);
@@ -501,9 +630,11 @@ static void channel_pump(struct channel *ch)
 
 	if (ch->blocked || !parse_buffered(ch))
 		return;
-	while (ch->readable && rounds++ < CHANNEL_ROUNDS)
+	while (ch->readable && rounds < CHANNEL_ROUNDS) {
+		rounds += !ch->bulk || ch->in_frame; /* headers are not counted */
 		if (!channel_read_once(ch))
 			return;
+	}
 	if (ch->readable)
 		worker_defer(ch->shard->worker, &ch->task);
 }
@@ -521,9 +652,9 @@ static void channel_run(struct channel *ch)
 	channel_flush(ch);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	if (ch->retire_asked && ch->state == CHANNEL_IDLE && np_buf_len(&ch->tx) == 0)
+	if (ch->retire_asked && ch->state == CHANNEL_IDLE && channel_waiting(ch) == 0)
 		channel_close(ch, "not needed any more");
-	else if (ch->session != NULL && np_buf_len(&ch->tx) == 0)
+	else if (ch->session != NULL && channel_waiting(ch) == 0)
 		relay_from_outer(ch->session);
 }
 
@@ -556,7 +687,7 @@ static void tick_liveness(struct channel *ch, struct np_mono now)
 	}
 	if (!ch->pinging && np_mono_before(ch->ping_due, now)) {
 		ch->ping_due = next_ping(ch, now);
-		if (np_buf_len(&ch->tx) > 0)
+		if (channel_waiting(ch) > 0)
 			return;
 		channel_send_ping(ch, now);
 		channel_flush(ch);
@@ -585,6 +716,11 @@ void channel_tick(struct channel *ch, struct np_mono now)
 	if (np_mono_is_set(ch->settle_deadline) && np_mono_before(ch->settle_deadline, now)) {
 		channel_close(ch, "the turn did not settle");
 		return;
+	}
+	if (ch->unsure) {
+		ch->unsure = false;
+		if (closed_by_error(ch))
+			return;
 	}
 	tick_liveness(ch, now);
 	if (ch->state != CHANNEL_CLOSED)

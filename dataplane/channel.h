@@ -9,8 +9,10 @@
 #ifndef NP_CHANNEL_H
 #define NP_CHANNEL_H
 
+#include "core/frame_out.h"
 #include "core/turn.h"
 #include "instance.h"
+#include "pipe.h"
 #include "pool.h"
 #include "stream.h"
 
@@ -44,6 +46,8 @@ struct channel {
 	struct event ev;
 	struct task task;
 	bool readable, writable, blocked, in_frame, parsing;
+	bool ending, unsure; /* as in struct side */
+	bool bulk;	     /* the last DATA was large: headers are read by themselves */
 	bool stalled;	 /* bytes wait for the socket within a turn: no TCP_USER_TIMEOUT */
 	bool pong_waits; /* a PONG is among them */
 	struct np_turn turn;
@@ -51,6 +55,10 @@ struct channel {
 	uint32_t left;	       /* payload bytes of it still to come */
 	unsigned actions;      /* what the turn machine said of it */
 	struct np_buf rx, tx;
+	/* Spliced: payload on its way to the socket, which owes it before anything of tx, and to
+	 * the session's outer socket. */
+	struct np_frame_out owed;
+	struct pipe out, in;
 	struct session *session; /* of the running turn; NULL while a dead turn settles */
 	uint32_t discarded;
 	struct np_mono last_rx, settle_deadline, ping_due, ping_sent;
@@ -104,6 +112,13 @@ bool channel_send(struct channel *ch, enum np_frame_type type, const void *paylo
  * Written at once as far as possible, the rest is buffered.
  */
 void channel_send_data(struct channel *ch, uint8_t *buf, size_t len);
+/* channel_send_piped - the same with what @ch->out holds. */
+void channel_send_piped(struct channel *ch);
+/* channel_waiting - bytes of frames that the socket has not taken yet. */
+static inline size_t channel_waiting(const struct channel *ch)
+{
+	return np_buf_len(&ch->tx) + np_frame_out_owed(&ch->owed);
+}
 /* channel_resume - the outer side takes bytes again (or the rate does). */
 void channel_resume(struct channel *ch);
 /* channel_reset - RESET with @reason for the running turn; the session is detached; the turn

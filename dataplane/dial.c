@@ -276,8 +276,8 @@ static bool attempt_start(struct dial *d, struct dial_target *t, const struct np
 	d->in_flight++;
 	t->in_flight++;
 	event_assign(&a->event, d->worker->base, a->fd, EV_WRITE, attempt_on_writable, a);
-	if (err == 0)
-		err = dial_socket_result(a->fd, &a->addr);
+	if (err == 0 && dial_socket_is_self(a->fd, &a->addr))
+		err = ECONNREFUSED;
 	if (err == 0) {
 		attempt_won(a);
 		return true;

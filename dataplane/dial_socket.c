@@ -3,10 +3,14 @@
  */
 #include "dial_socket.h"
 
+#include "base/num.h"
 #include "dial.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /*
@@ -74,13 +78,44 @@ int dial_socket_connect(const struct np_addr *addr, const struct np_addr *source
 }
 
 /*
+ * Ports that the kernel gives to connections. Read once: what is changed later counts from the next
+ * start on.
+ */
+static unsigned ephemeral_low = 1, ephemeral_high = 65535;
+static pthread_once_t ephemeral_once = PTHREAD_ONCE_INIT;
+
+static void ephemeral_read(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	char line[32];
+	uint64_t low, high;
+	size_t sep;
+
+	if (f == NULL)
+		return;
+	if (fgets(line, sizeof(line), f) != NULL) {
+		sep = strcspn(line, "\t ");
+		if (line[sep] != '\0' && np_parse_u64(line, sep, 1, 65535, &low) == NP_OK &&
+		    np_parse_u64(line + sep + 1, strcspn(line + sep + 1, "\n"), low, 65535, &high) ==
+			NP_OK) {
+			ephemeral_low = (unsigned)low;
+			ephemeral_high = (unsigned)high;
+		}
+	}
+	fclose(f);
+}
+
+/*
  * A connection to a port of this host that nobody listens on can meet itself when the kernel picks
  * that very port as its source: it would echo the visitor's bytes.
  */
-static bool is_self(int fd, const struct np_addr *addr)
+bool dial_socket_is_self(int fd, const struct np_addr *addr)
 {
 	struct np_addr local = {.len = sizeof(local.in6)};
 
+	pthread_once(&ephemeral_once, ephemeral_read);
+	if (np_addr_port(addr) < ephemeral_low || np_addr_port(addr) > ephemeral_high)
+		return false;
 	return getsockname(fd, &local.sa, &local.len) == 0 && np_addr_equal(&local, addr);
 }
 
@@ -91,7 +126,7 @@ int dial_socket_result(int fd, const struct np_addr *addr)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1)
 		return errno;
-	if (err == 0 && is_self(fd, addr))
+	if (err == 0 && dial_socket_is_self(fd, addr))
 		return ECONNREFUSED;
 	return err;
 }

@@ -11,6 +11,7 @@
 #include "key_cache.h"
 #include "managed.h"
 #include "offload.h"
+#include "pipe.h"
 #include "registry.h"
 #include "runtime.h"
 #include "stream.h"
@@ -148,6 +149,28 @@ static unsigned worker_count(void)
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		n = CPU_COUNT(&set);
 	return n > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX : (unsigned)n;
+}
+
+/* NP_RELAY is a word; the numbers are in tbl/env.def. */
+static enum relay_mode relay_mode(void)
+{
+	const char *text = getenv("NP_RELAY");
+
+	if (text == NULL || text[0] == '\0' || strcmp(text, "auto") == 0)
+		return RELAY_AUTO;
+	if (strcmp(text, "copy") == 0)
+		return RELAY_COPY;
+	if (strcmp(text, "splice") == 0)
+		return RELAY_SPLICE;
+	np_log(NP_LOG_WARN, NULL, "NP_RELAY=%.64s: not auto, copy or splice, using auto", text);
+	return RELAY_AUTO;
+}
+
+static void load_env(void)
+{
+	np_env_load(&runtime.env, env_get, say_warning, NULL);
+	runtime.relay = relay_mode();
+	pipe_set_size((uint32_t)runtime.env.pipe_size);
 }
 
 static void raise_nofile(void)
@@ -325,7 +348,7 @@ static int run_managed(const struct options *o)
 	m.sig_fd = begin();
 	if (m.sig_fd == -1)
 		return EXIT_RUN;
-	np_env_load(&runtime.env, env_get, say_warning, NULL);
+	load_env();
 	raise_nofile();
 	m.workers = worker_count();
 	status = managed_run(&m);
@@ -361,7 +384,7 @@ static int run_url(const struct options *o)
 		return EXIT_RUN;
 	}
 	threshold = cfg.log;
-	np_env_load(&runtime.env, env_get, say_warning, NULL);
+	load_env();
 	raise_nofile();
 	np_config_warnings(&cfg, say_warning, NULL);
 	status = serve(&cfg, sig_fd);

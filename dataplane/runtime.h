@@ -8,7 +8,11 @@
 #include "core/env.h"
 #include "wire/tunnel_msg.h"
 
+/* NP_RELAY: how bytes of plain sockets are moved. */
+enum relay_mode { RELAY_AUTO = 0, RELAY_COPY, RELAY_SPLICE };
+
 struct runtime {
+	enum relay_mode relay;
 	struct np_env env;
 	uint8_t boot_id[NP_BOOT_ID_LEN];
 };

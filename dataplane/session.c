@@ -38,9 +38,11 @@ void session_set_state(struct session *s, enum session_state state)
 
 enum np_err side_attach(struct side *side, struct worker *w, event_callback_fn fn, void *arg)
 {
-	side->readable = side->writable = true;
+	/* What a plain socket has already is said by its first event. */
+	side->readable = side->stream.ssl != NULL;
+	side->writable = true;
 	if (event_assign(&side->ev, w->base, side->stream.fd,
-			 EV_READ | EV_WRITE | EV_ET | EV_PERSIST, fn, arg) != 0)
+			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, fn, arg) != 0)
 		return NP_ENOMEM;
 	if (event_add(&side->ev, NULL) != 0)
 		return NP_ENOMEM;
@@ -56,17 +58,39 @@ void side_close(struct side *side, bool abort)
 	stream_close(&side->stream, abort);
 }
 
-/* A reset that reading would not find, because reading is paused or the side ended its direction.
- */
-int side_error(const struct side *side)
+void side_event(struct side *side, short what)
+{
+	stream_event(&side->stream, what, &side->readable, &side->writable);
+	if ((what & EV_CLOSED) != 0)
+		side->ending = true;
+}
+
+static int side_errno(const struct side *side)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
 
-	if (side->stream.fd == -1 || (!side->eof && !side->readable) ||
+	if (side->stream.fd == -1 ||
 	    getsockopt(side->stream.fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
 		return 0;
 	return err;
+}
+
+int side_error(const struct side *side, short what)
+{
+	/* libevent says of an error that all may be tried, and never that the peer ended. */
+	if ((what & (EV_READ | EV_WRITE | EV_CLOSED)) != (EV_READ | EV_WRITE) ||
+	    (!side->eof && !side->readable))
+		return 0;
+	return side_errno(side);
+}
+
+int side_error_late(struct side *side)
+{
+	if (!side->unsure)
+		return 0;
+	side->unsure = false;
+	return side_errno(side);
 }
 
 static void session_release(struct grave *g)
@@ -115,8 +139,10 @@ struct session *session_new(struct shard *sh, enum session_role role)
 	np_buf_init(&s->kept, VISITOR_KEEP_MAX);
 	np_buf_init(&s->pending[NP_DIR_UP], WORKER_SCRATCH);
 	np_buf_init(&s->pending[NP_DIR_DOWN], WORKER_SCRATCH);
+	pipe_init(&s->pipe[NP_DIR_UP]);
+	pipe_init(&s->pipe[NP_DIR_DOWN]);
 	np_halfclose_init(&s->half);
-	s->start = s->last_active = worker_now(sh->worker);
+	s->start = s->last_active = worker_pass_now(sh->worker);
 	DL_APPEND(sh->sessions, s);
 	shard_wake(sh);
 	atomic_fetch_add_explicit(&sh->worker->load, 1, memory_order_relaxed);
@@ -133,6 +159,7 @@ static void session_let_go(struct session *s, bool abort)
 	session_set_state(s, SESSION_ENDED);
 	if (s->channel != NULL) {
 		s->channel->session = NULL;
+		pipe_give(sh->worker, &s->channel->in); /* bytes in it are nobody's now */
 		if (s->role == SESSION_EGRESS) {
 			s->channel->has_last_trace = true;
 			s->channel->last_delivered = s->delivered;
@@ -151,6 +178,8 @@ static void session_let_go(struct session *s, bool abort)
 	np_buf_release(&s->kept);
 	np_buf_release(&s->pending[NP_DIR_UP]);
 	np_buf_release(&s->pending[NP_DIR_DOWN]);
+	pipe_give(sh->worker, &s->pipe[NP_DIR_UP]);
+	pipe_give(sh->worker, &s->pipe[NP_DIR_DOWN]);
 	DL_DELETE(sh->sessions, s);
 	atomic_fetch_sub_explicit(&sh->worker->load, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&sh->counters.tcps, 1, memory_order_relaxed);
@@ -198,13 +227,12 @@ void session_on_outer(evutil_socket_t fd, short what, void *arg)
 	NP_CHECK_MAGIC(s, SESSION_MAGIC);
 	if (s->state == SESSION_ENDED)
 		return;
-	stream_event(&s->outer.stream, what, &s->outer.readable, &s->outer.writable);
+	side_event(&s->outer, what);
 	if (s->channel->blocked && s->outer.writable && s->state == SESSION_RUNNING)
 		channel_resume(s->channel);
 	session_pump(s);
-	if (s->state != SESSION_ENDED && (what & EV_READ) != 0 && side_error(&s->outer) != 0)
-		session_abort(s, s->role == SESSION_EGRESS ? NP_REASON_TARGET_RESET
-							   : NP_REASON_VISITOR_RESET);
+	if (s->state != SESSION_ENDED && side_error(&s->outer, what) != 0)
+		session_abort(s, session_outer_reset(s));
 }
 
 /* The visitor goes back to the pool, first in the line; the session was none. */
@@ -313,7 +341,6 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 		return;
 	}
 	/* OPEN waits in the buffer for the visitor's first bytes: one write for both. */
-	worker_defer(sh->worker, &s->task);
 	worker_defer(sh->worker, &ch->task);
 }
 
@@ -335,8 +362,8 @@ void session_status(struct session *s, uint8_t code, const char *text, size_t le
 	}
 	session_set_state(s, SESSION_RUNNING);
 	np_buf_release(&s->kept);
-	s->last_active = worker_now(s->shard->worker);
-	worker_defer(s->shard->worker, &s->task);
+	s->last_active = worker_pass_now(s->shard->worker);
+	/* channel_run goes on with the visitor's bytes when the frames are through. */
 }
 
 void session_half_close(struct session *s)
@@ -355,7 +382,11 @@ void session_tick(struct session *s, struct np_mono now)
 {
 	int64_t read_ms = instance_cfg(s->shard->inst)->read_ms;
 
-	if (s->state == SESSION_OPENING && np_mono_before(s->status_deadline, now)) {
+	if (side_error_late(&s->outer) != 0)
+		session_abort(s, session_outer_reset(s));
+	else if (side_error_late(&s->inner) != 0)
+		session_abort(s, NP_REASON_TARGET_RESET);
+	else if (s->state == SESSION_OPENING && np_mono_before(s->status_deadline, now)) {
 		channel_post_outcome(s->channel, false);
 		session_abort(s, NP_REASON_NO_STATUS);
 	} else if (s->state == SESSION_RUNNING && read_ms > 0 &&

@@ -11,6 +11,7 @@
 #include "core/halfclose.h"
 #include "core/proxyproto.h"
 #include "dial.h"
+#include "pipe.h"
 #include "visitor.h"
 
 #define SESSION_MAGIC	   0x53455353u
@@ -33,11 +34,17 @@ struct session_wait {
 	bool granted; /* it is its turn: may take once before those who wait */
 };
 
-/* One socket of a session, edge-triggered. */
+/*
+ * One socket of a session, edge-triggered. A plain socket is read until a read is short: what comes
+ * later is an event of its own. So is the peer's end (@ending), but not a reset that came together
+ * with the last bytes: @unsure has the tick look for one.
+ */
 struct side {
 	struct stream stream;
 	struct event ev;
 	bool readable, writable, eof, added;
+	bool ending;   /* the peer's FIN is in the socket, perhaps behind bytes */
+	bool unsure;   /* reading stopped at a short read */
 	bool shut_due; /* half-close that the socket did not take yet (TLS) */
 };
 
@@ -58,6 +65,7 @@ struct session {
 	struct trace_query
 	    *query; /* owned by itself; an attempt 2 asks whether attempt 1 delivered */
 	char target[SESSION_TARGET_MAX];
+	uint8_t bulk[2]; /* by RATE_RX, RATE_TX: large reads in a row, see relay_priv.h */
 	uint64_t rx, tx;
 	struct np_mono start, last_active;
 	struct session_wait wait[2];
@@ -71,6 +79,7 @@ struct session {
 	/* single */
 	struct side inner;	  /* the target */
 	struct np_buf pending[2]; /* by enum np_dir: read and not yet written */
+	struct pipe pipe[2];	  /* by enum np_dir: the same, spliced */
 	struct np_halfclose half;
 };
 
@@ -82,6 +91,11 @@ void session_start_ingress(struct channel *ch, struct visitor *v);
 void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_proxy_info *info);
 /* session_end - the one way out. @abort: sockets are reset. The turn is the caller's business. */
 void session_end(struct session *s, enum np_reason reason, bool abort);
+/* session_outer_reset - the reason when the outer socket is reset. */
+static inline enum np_reason session_outer_reset(const struct session *s)
+{
+	return s->role == SESSION_EGRESS ? NP_REASON_TARGET_RESET : NP_REASON_VISITOR_RESET;
+}
 /* session_abort - session_end plus RESET to the other end. */
 void session_abort(struct session *s, enum np_reason reason);
 /* session_channel_lost - its channel broke: a second attempt where that is safe, else channel_lost.
@@ -103,5 +117,15 @@ const char *session_state_name(enum session_state state);
 enum np_err side_attach(struct side *side, struct worker *w, event_callback_fn fn,
 			void *arg) NP_MUST_CHECK;
 void side_close(struct side *side, bool abort);
+/* side_event - what an event says may be tried now. */
+void side_event(struct side *side, short what);
+/* side_read_short - a read of a plain socket took all there was. */
+static inline void side_read_short(struct side *side)
+{
+	if (side->stream.ssl != NULL || side->ending)
+		return;
+	side->readable = false;
+	side->unsure = true;
+}
 
 #endif

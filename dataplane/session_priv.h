@@ -13,8 +13,12 @@ struct session *session_new(struct shard *sh, enum session_role role);
 void session_on_outer(evutil_socket_t fd, short what, void *arg);
 /* session_pump - what the sockets allow now. */
 void session_pump(struct session *s);
-/* side_error - a reset that reading would not find, because reading is paused or the side ended its
- * direction. */
-int side_error(const struct side *side);
+/*
+ * side_error - of an event @what: a reset that reading would not find, because reading is paused or
+ * the side ended its direction. side_error_late - the same of what the last short read may have
+ * hidden. 0 = none.
+ */
+int side_error(const struct side *side, short what);
+int side_error_late(struct side *side);
 
 #endif

@@ -45,13 +45,15 @@ static void egress_refuse(struct channel *ch, struct session *s, enum np_reason 
 
 static bool write_proxy_header(struct session *s, struct stream *to)
 {
-	const struct np_proxy_info info = {.src = s->visitor, .dst = s->listener};
+	struct np_proxy_info info = {.src = s->visitor, .dst = s->listener};
 	uint8_t header[NP_PROXY_V2_MAX];
 	int proxy = instance_cfg(s->shard->inst)->proxy;
 	size_t n, done = 0;
 
 	if (proxy == 0)
 		return true;
+	if (s->role == SESSION_SINGLE)
+		visitor_local(s->outer.stream.fd, &info.dst);
 	n = proxy == 1 ? np_proxy_v1_write(&info, header, sizeof(header))
 		       : np_proxy_v2_write(&info, header, sizeof(header));
 	/* A fresh socket takes so few bytes at once. */
@@ -78,7 +80,7 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	}
 	atomic_store_explicit(&s->shard->inst->dial_us, r->connect_us, memory_order_relaxed);
 	session_set_state(s, SESSION_RUNNING);
-	s->last_active = worker_now(s->shard->worker);
+	s->last_active = worker_pass_now(s->shard->worker);
 	send_status(ch, NP_REASON_DONE, s->target);
 	if (s->half_close_due)
 		session_half_close(s);
@@ -180,11 +182,13 @@ static void session_on_single(struct session *s, struct side *side, short what)
 {
 	if (s->state == SESSION_ENDED)
 		return;
-	stream_event(&side->stream, what, &side->readable, &side->writable);
-	if (s->state == SESSION_RUNNING)
-		relay_single(s);
-	/* While the target is being dialled, too: nobody waits for it any more. */
-	if (s->state != SESSION_ENDED && (what & EV_READ) != 0 && side_error(side) != 0)
+	side_event(side, what);
+	if (s->state == SESSION_DIALING) {
+		side->unsure = true; /* a reset ends the dial: nobody waits for it any more */
+		return;
+	}
+	relay_single(s);
+	if (s->state != SESSION_ENDED && side_error(side, what) != 0)
 		session_end(s, side == &s->outer ? NP_REASON_VISITOR_RESET : NP_REASON_TARGET_RESET,
 			    true);
 }
@@ -220,8 +224,9 @@ static void single_connected(struct session *s, int fd, const struct np_addr *ad
 		return;
 	}
 	session_set_state(s, SESSION_RUNNING);
-	s->last_active = worker_now(s->shard->worker);
-	worker_defer(s->shard->worker, &s->task);
+	s->last_active = worker_pass_now(s->shard->worker);
+	if (s->outer.readable || np_buf_len(&s->pending[NP_DIR_UP]) > 0)
+		relay_single(s);
 }
 
 static void single_on_dialed(void *arg, const struct dial_result *r)

@@ -12,7 +12,6 @@
 #include "single.h"
 #include "tls_files.h"
 
-#include <netinet/tcp.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -358,13 +357,19 @@ static bool visitor_may_come(struct visitor *v)
 			     : instance_admits(v->inst, &v->peer);
 }
 
+void visitor_local(int fd, struct np_addr *out)
+{
+	out->len = sizeof(out->in6);
+	if (getsockname(fd, &out->sa, &out->len) == -1)
+		out->len = 0;
+	np_addr_unmap(out);
+}
+
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 {
 	struct worker *w = inst->mode == MODE_SINGLE ? worker_pick() : inst->home;
 	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
 	struct visitor *v = np_calloc(1, sizeof(*v));
-	const int on = 1;
-	bool known;
 
 	if (v == NULL || home == NULL || sh == NULL) {
 		struct session_record r = {
@@ -379,13 +384,12 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 	visitor_init(v, inst, home);
 	v->peer = *peer;
 	np_addr_unmap(&v->peer);
-	v->local.len = sizeof(v->local.in6);
-	known = getsockname(fd, &v->local.sa, &v->local.len) == 0;
-	np_addr_unmap(&v->local);
-	instance_new_trace(inst, v->trace);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (inst->mode != MODE_SINGLE) {
+		visitor_local(fd, &v->local);
+		instance_new_trace(inst, v->trace);
+	}
 	stream_init(&v->stream, fd);
-	if (!known) { /* without it no OPEN can be written */
+	if (inst->mode != MODE_SINGLE && v->local.len == 0) { /* without it no OPEN can be written */
 		visitor_refuse(v, NP_REASON_ERROR);
 		return;
 	}

@@ -61,6 +61,8 @@ void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh);
 void visitor_to_home(struct visitor *v);
 /* visitor_tick - deadlines of the header, the handshake and the first bytes. */
 void visitor_tick(struct visitor *v, struct np_mono now);
+/* visitor_local - the address that the visitor behind @fd came to; len 0 = unknown. */
+void visitor_local(int fd, struct np_addr *out);
 /* visitor_accept - takes @fd (just accepted, non-blocking). Thread: home. */
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer);
 /* visitor_refuse - ends it with a reason: counted and logged as a session. Thread: where it is. */

@@ -1,13 +1,15 @@
 /*
  * worker.c - event loops, mailboxes, deferred tasks, graveyards. See worker.h.
  *
- * One loop pass: libevent runs what is ready, then this file's hook runs the tasks that were
- * deferred before the pass and empties the graveyard. An eventfd wakes a loop for mail.
+ * One loop pass: libevent runs what is ready, then the tasks that were deferred before the pass
+ * run and the graveyard is emptied. A pass does not wait while tasks do. An eventfd wakes a loop
+ * for mail.
  */
 #include "worker.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "pipe.h"
 #include "resolve.h"
 
 #include <errno.h>
@@ -28,7 +30,8 @@ struct worker_private {
 	bool running;
 	int wake_fd;
 	struct event *wake_event;
-	struct event *pass_event; /* a timer of zero, pending while tasks or graves wait */
+	bool ended;	    /* the loop's own view of stop */
+	bool now_is_of_pass; /* now was taken in this pass */
 	uint32_t pass;
 	pthread_mutex_t lock; /* guards the three below; the data plane's only lock */
 	struct mail *first, **last;
@@ -99,16 +102,6 @@ void worker_post(struct worker *w, struct mail *m)
 		worker_wake(w);
 }
 
-/* A timer of zero runs after the next poll; event_active would run before it and starve the
- * sockets. */
-static void worker_need_pass(struct worker *w)
-{
-	static const struct timeval zero;
-
-	if (!evtimer_pending(w->p->pass_event, NULL))
-		evtimer_add(w->p->pass_event, &zero);
-}
-
 void worker_defer(struct worker *w, struct task *t)
 {
 	if (t->queued)
@@ -116,7 +109,6 @@ void worker_defer(struct worker *w, struct task *t)
 	t->queued = true;
 	t->pass = w->p->pass;
 	DL_APPEND(w->p->tasks, t);
-	worker_need_pass(w);
 }
 
 void worker_undefer(struct worker *w, struct task *t)
@@ -131,13 +123,18 @@ void worker_bury(struct worker *w, struct grave *g)
 {
 	g->next = w->p->graves;
 	w->p->graves = g;
-	worker_need_pass(w);
 }
 
 struct np_mono worker_now(struct worker *w)
 {
 	w->p->now = np_mono_now();
+	w->p->now_is_of_pass = true;
 	return w->p->now;
+}
+
+struct np_mono worker_pass_now(struct worker *w)
+{
+	return w->p->now_is_of_pass ? w->p->now : worker_now(w);
 }
 
 /* xorshift32: for jitter and choice, never for secrets. */
@@ -167,8 +164,7 @@ static void worker_take_mail(struct worker *w)
 		next = m->next;
 		m->deliver(w, m);
 	}
-	if (stop)
-		event_base_loopbreak(w->base);
+	p->ended = stop;
 }
 
 static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
@@ -184,20 +180,26 @@ static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
 	worker_take_mail(w);
 }
 
+static void empty_graveyard(struct worker_private *p)
+{
+	struct grave *g = p->graves, *next;
+
+	p->graves = NULL;
+	for (; g != NULL; g = next) {
+		next = g->next;
+		g->release(g);
+	}
+}
+
 /*
  * Runs the tasks that were queued before this pass; a task that defers itself again runs in the
  * next one, behind the sockets that became ready meanwhile. Graves are last: nothing on the stack
  * holds them.
  */
-static void worker_on_pass(evutil_socket_t fd, short what, void *arg)
+static void worker_end_pass(struct worker *w)
 {
-	struct worker *w = arg;
 	struct worker_private *p = w->p;
-	struct grave *g, *next;
 
-	(void)fd;
-	(void)what;
-	p->pass++;
 	while (p->tasks != NULL && p->tasks->pass != p->pass) {
 		struct task *t = p->tasks;
 
@@ -205,22 +207,23 @@ static void worker_on_pass(evutil_socket_t fd, short what, void *arg)
 		t->queued = false;
 		t->run(w, t);
 	}
-	g = p->graves;
-	p->graves = NULL;
-	for (; g != NULL; g = next) {
-		next = g->next;
-		g->release(g);
-	}
-	if (p->tasks != NULL || p->graves != NULL)
-		worker_need_pass(w);
+	p->pass++;
+	empty_graveyard(p);
 }
 
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
+	struct worker_private *p = w->p;
 
 	self = w;
-	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	while (!p->ended) {
+		int wait = p->tasks != NULL ? EVLOOP_NONBLOCK : 0;
+
+		p->now_is_of_pass = false;
+		event_base_loop(w->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | wait);
+		worker_end_pass(w);
+	}
 	return NULL;
 }
 
@@ -232,10 +235,9 @@ static void worker_release(struct worker *w)
 		return;
 	if (w->resolver != NULL)
 		resolver_free(w->resolver);
+	pipe_pool_free(w->pipes);
 	if (p->wake_event != NULL)
 		event_free(p->wake_event);
-	if (p->pass_event != NULL)
-		event_free(p->pass_event);
 	if (w->base != NULL)
 		event_base_free(w->base);
 	if (p->wake_fd != -1)
@@ -270,7 +272,6 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 		return NP_ENOMEM;
 	}
 	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
 	w->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	if (w->base == NULL)
@@ -279,9 +280,9 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 	if (p->wake_fd == -1)
 		return NP_ESYS;
 	p->wake_event = event_new(w->base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
-	p->pass_event = evtimer_new(w->base, worker_on_pass, w);
 	w->resolver = resolver_new(w);
-	if (p->wake_event == NULL || p->pass_event == NULL || w->resolver == NULL ||
+	w->pipes = pipe_pool_new(w);
+	if (p->wake_event == NULL || w->resolver == NULL || w->pipes == NULL ||
 	    event_add(p->wake_event, NULL) != 0)
 		return NP_ENOMEM;
 	return NP_OK;
@@ -373,7 +374,7 @@ void workers_stop(void)
 			self = &workers[i];
 			worker_take_mail(&workers[i]);
 			while (workers[i].p->graves != NULL)
-				worker_on_pass(-1, 0, &workers[i]);
+				worker_end_pass(&workers[i]);
 		}
 	}
 	self = NULL;

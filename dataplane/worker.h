@@ -55,6 +55,7 @@ struct worker {
 	uint32_t random;       /* state of worker_random */
 	_Atomic uint32_t load; /* sessions and handshakes it carries, for the choice of a worker */
 	struct resolver *resolver; /* owned; see resolve.h */
+	struct pipe_pool *pipes;   /* owned; see pipe.h */
 	struct worker_private *p;
 };
 
@@ -85,8 +86,12 @@ void worker_defer(struct worker *w, struct task *t);
 void worker_undefer(struct worker *w, struct task *t);
 /* worker_bury - releases @g after this pass. Thread: owner. */
 void worker_bury(struct worker *w, struct grave *g);
-/* worker_now - the time, taken at most once per callback batch. Thread: owner. */
+/*
+ * worker_now - the time. worker_pass_now - the time of some moment of this loop pass: for what is
+ * noted for every read and write and compared in ticks. Thread: owner.
+ */
 struct np_mono worker_now(struct worker *w);
+struct np_mono worker_pass_now(struct worker *w);
 uint32_t worker_random(struct worker *w);
 
 /* tv_of_ms, tv_of_us - a duration for libevent's timers. */

@@ -69,6 +69,7 @@ void help_version(struct np_buf *out)
 static const struct {
 	const char *name, *def, *help;
 } words[] = {
+    {"NP_RELAY", "auto", "how TCP moves between plain sockets: auto, copy or splice"},
     {"NP_LOG_COLOR", "1", "0 = no colours on standard output"},
     {"NO_COLOR", "–", "any value: no colours on standard output"},
     {"NP_LOG_FORMAT", "text", "form of log lines: text, logfmt or json"},

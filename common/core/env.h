@@ -26,6 +26,7 @@ struct np_env {
 	int64_t shutdown_timeout_ms;
 	int64_t reload_interval_ms;
 	int64_t semaphore_limit;
+	int64_t pipe_size;
 	int64_t workers; /* 0 = not set: min(usable CPUs, 4) */
 };
 
