@@ -652,7 +652,8 @@ static void channel_run(struct channel *ch)
 	channel_flush(ch);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	if (ch->retire_asked && ch->state == CHANNEL_IDLE && channel_waiting(ch) == 0)
+	if (ch->retire_asked && !ch->turn.retired && ch->state == CHANNEL_IDLE &&
+	    channel_waiting(ch) == 0)
 		channel_close(ch, "not needed any more");
 	else if (ch->session != NULL && channel_waiting(ch) == 0)
 		relay_from_outer(ch->session);

@@ -12,6 +12,14 @@
 
 #include <string.h>
 
+static void settle(struct channel *ch)
+{
+	if (!np_mono_is_set(ch->settle_deadline))
+		ch->settle_deadline =
+		    np_mono_add_ms(worker_now(ch->shard->worker), CHANNEL_SETTLE_MS);
+	ch->blocked = false; /* from here on it is dropped */
+}
+
 /* -- mail -- */
 
 static struct channel *channel_of(struct mail *m, size_t offset)
@@ -56,6 +64,23 @@ static void on_outcome_mail(struct worker *w, struct mail *m)
 	pool_outcome(ch->peer, ok);
 }
 
+/*
+ * An egress that was replaced cannot be asked again by a second attempt, which goes to where the first
+ * one was: so an OPEN may not be lost with the channel. RETIRE leaves the closing to the ingress.
+ */
+static bool channel_retire(struct channel *ch)
+{
+	if (ch->ingress || ch->kind != NP_CHANNEL_STREAM || !ch->shard->inst->retiring ||
+	    ch->shard->stopping)
+		return false;
+	if (ch->turn.retired)
+		return true;
+	channel_send(ch, NP_FRAME_RETIRE, NULL, 0);
+	if (ch->state == CHANNEL_IDLE)
+		settle(ch);
+	return true;
+}
+
 static void on_close_command(struct worker *w, struct mail *m)
 {
 	struct channel *ch = channel_of(m, offsetof(struct channel, command_mail));
@@ -64,8 +89,10 @@ static void on_close_command(struct worker *w, struct mail *m)
 	/* A busy one finishes its turn first. */
 	if (ch->state == CHANNEL_BUSY)
 		ch->retire_asked = true;
-	else
+	else if (!channel_retire(ch))
 		channel_close(ch, "not needed");
+	else
+		channel_flush(ch);
 }
 
 static void post_home(struct channel *ch, struct mail *m, mail_fn fn)
@@ -143,20 +170,12 @@ void channel_set_idle(struct channel *ch)
 	ch->pinging = false;
 	if (ch->ingress && (ch->retire_asked || ch->turn.retired)) {
 		channel_close(ch, "not needed any more");
-	} else if (ch->retire_asked) {
+	} else if (ch->retire_asked && !channel_retire(ch)) {
 		/* DONE goes before the end of the connection: channel_run closes. */
 		worker_defer(ch->shard->worker, &ch->task);
 	} else if (ch->ingress) {
 		channel_post_idle(ch);
 	}
-}
-
-static void settle(struct channel *ch)
-{
-	if (!np_mono_is_set(ch->settle_deadline))
-		ch->settle_deadline =
-		    np_mono_add_ms(worker_now(ch->shard->worker), CHANNEL_SETTLE_MS);
-	ch->blocked = false; /* from here on it is dropped */
 }
 
 void channel_reset(struct channel *ch, enum np_reason reason)

@@ -282,14 +282,13 @@ void instance_drain(struct instance *inst, int64_t ms, enum np_reason reason)
 
 static void retire_say_bye(struct instance *inst)
 {
-	inst->bye_said = true;
 	if (inst->mode == MODE_CLIENT)
 		client_stop(inst->client);
 	if (inst->server != NULL)
 		server_leave(inst->server);
 }
 
-/* Who waits for a channel is served first: the other end goes to the new instance after Bye. */
+/* The other end closes the channels that were idle: until then an OPEN may be on its way. */
 static void retire_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct instance *inst = arg;
@@ -297,9 +296,8 @@ static void retire_on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!inst->bye_said && inst->pool.waiting == NULL)
-		retire_say_bye(inst);
-	if (inst->bye_said && atomic_load(&inst->sessions) == 0)
+	if (atomic_load(&inst->sessions) == 0 &&
+	    (inst->pool.peers == NULL || !np_mono_before(np_mono_now(), inst->drain_deadline)))
 		instance_stop(inst);
 	else
 		evtimer_add(inst->drain_timer, &tv);
@@ -317,6 +315,9 @@ void instance_retire(struct instance *inst)
 		server_close(inst->server);
 	if (inst->single != NULL)
 		single_rest(inst->single);
+	pool_hand_on(inst);
+	retire_say_bye(inst);
+	inst->drain_deadline = np_mono_add_ms(np_mono_now(), RETIRE_SETTLE_MS);
 	inst->drain_timer = evtimer_new(inst->home->base, retire_on_timer, inst);
 	if (inst->drain_timer == NULL)
 		instance_stop(inst);

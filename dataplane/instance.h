@@ -34,6 +34,7 @@
 #define DRAIN_CHECK_MS	 20
 #define BYTES_S_PER_MBIT 125000 /* rate= */
 #define RETIRE_CHECK_MS	 200	/* the same of one that was replaced */
+#define RETIRE_SETTLE_MS 2000	/* its idle channels have as long until the other end closes them */
 
 enum instance_state {
 	INSTANCE_STARTING = 0,
@@ -79,6 +80,7 @@ struct instance_material {
 };
 
 struct instance;
+struct visitor;
 struct session;
 struct channel;
 
@@ -120,11 +122,13 @@ struct instance {
 	enum instance_taken taken;
 	struct handed *handed;	 /* owned; NULL = none: sockets to use before making new ones */
 	_Atomic int end_reason;	 /* enum np_reason of sessions that its end cuts */
-	bool retiring, bye_said; /* replaced: sessions run on */
+	bool retiring;		 /* replaced: sessions run on */
 	void (*on_state)(struct instance *inst,
 			 void *arg); /* any state change, and once in STARTING when the mode
 				      * is known; on the home worker */
 	void *on_state_arg;
+	/* Replaced: takes a visitor that has no channel yet, for who took its place. On home. */
+	void (*on_visitor)(struct instance *inst, struct visitor *v);
 
 	struct listener *visitors[INSTANCE_LISTENERS_MAX]; /* owned; TCP visitors */
 	struct udp_ingress *udp[INSTANCE_LISTENERS_MAX];   /* owned; UDP visitors */
@@ -209,6 +213,8 @@ void instance_lend(const struct instance *inst, struct handed *out);
 /* handed_take - the one that is bound to @addr (@any: all addresses), the caller's; -1 = none. @h may
  * be NULL. */
 int handed_take(struct handed *h, const struct np_addr *addr, bool any, bool udp);
+/* handed_join - @to with what only @from has; takes both, either may be NULL. */
+struct handed *handed_join(struct handed *to, struct handed *from);
 /* handed_prune - closes those that an instance of @cfg will never listen on. */
 void handed_prune(struct handed *h, const struct np_config *cfg);
 void handed_free(struct handed *h); /* closes what was not taken; NULL is fine */

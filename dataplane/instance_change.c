@@ -61,6 +61,41 @@ void handed_free(struct handed *h)
 	np_free(h);
 }
 
+static bool is_same_socket(int a, int b)
+{
+	struct np_addr x = {.len = sizeof(x.in6)}, y = {.len = sizeof(y.in6)};
+
+	return getsockname(a, &x.sa, &x.len) == 0 && getsockname(b, &y.sa, &y.len) == 0 &&
+	       np_addr_equal(&x, &y);
+}
+
+static bool has_socket(const struct handed *h, int fd, bool udp)
+{
+	for (unsigned i = 0; i < h->n; i++)
+		if (h->socket[i].udp == udp && h->socket[i].fd != -1 &&
+		    is_same_socket(h->socket[i].fd, fd))
+			return true;
+	return false;
+}
+
+struct handed *handed_join(struct handed *to, struct handed *from)
+{
+	if (to == NULL || from == NULL)
+		return to != NULL ? to : from;
+	for (unsigned i = 0; i < from->n; i++) {
+		int fd = from->socket[i].fd;
+		bool udp = from->socket[i].udp;
+
+		if (fd == -1 || to->n == INSTANCE_HANDED_MAX || has_socket(to, fd, udp))
+			continue;
+		to->socket[to->n].fd = fd;
+		to->socket[to->n++].udp = udp;
+		from->socket[i].fd = -1;
+	}
+	handed_free(from);
+	return to;
+}
+
 /* Is @fd bound to what listener_socket or udp_socket would bind for @addr? */
 static bool is_bound_to(int fd, const struct np_addr *addr, bool any)
 {

@@ -321,6 +321,10 @@ void pool_visitor(struct instance *inst, struct visitor *v, bool front)
 
 	v->shard = instance_shard(inst, inst->home);
 	NP_ASSERT(v->shard != NULL);
+	if (inst->retiring) {
+		inst->on_visitor(inst, v);
+		return;
+	}
 	if (inst->state == INSTANCE_STOPPED || atomic_load(&inst->draining)) {
 		visitor_refuse(v, (enum np_reason)atomic_load(&inst->end_reason));
 		return;
@@ -355,6 +359,16 @@ void pool_refuse_all(struct instance *inst, enum np_reason reason)
 
 		pool_dequeue(inst, v);
 		visitor_refuse(v, reason);
+	}
+}
+
+void pool_hand_on(struct instance *inst)
+{
+	while (inst->pool.waiting != NULL) {
+		struct visitor *v = inst->pool.waiting;
+
+		pool_dequeue(inst, v);
+		inst->on_visitor(inst, v);
 	}
 }
 

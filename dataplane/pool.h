@@ -96,6 +96,8 @@ void pool_outcome(struct peer *p, bool ok);
 /* pool_kick - something changed (peer up, channel back): serve who waits, retire the surplus. */
 void pool_kick(struct instance *inst);
 void pool_refuse_all(struct instance *inst, enum np_reason reason);
+/* pool_hand_on - who waits goes to the one that took @inst's place. */
+void pool_hand_on(struct instance *inst);
 unsigned pool_idle_count(const struct instance *inst);
 /* pool_datagram_channel - the kind 2 channel with the fewest flows of a live peer, NULL = none. */
 struct channel *pool_datagram_channel(struct instance *inst);

@@ -275,6 +275,31 @@ static void promote(struct entry *e)
 	entry_changed(e);
 }
 
+static bool lends(const struct entry *e)
+{
+	const struct run *run;
+
+	DL_FOREACH (e->old, run)
+		if (run->orders[ORDER_LEND].sent)
+			return true;
+	return e->cur != NULL && e->cur->orders[ORDER_LEND].sent;
+}
+
+/* What was made is started with the sockets of all that it replaces: one that was replaced before
+ * holds the UDP socket of its flows, even if the one that serves has none. */
+static void borrow(struct entry *e)
+{
+	struct run *run;
+
+	DL_FOREACH (e->old, run)
+		if (run->phase == RUN_STARTED)
+			run_order(run, ORDER_LEND, 0, NP_REASON_DONE);
+	if (e->cur != NULL && e->cur->phase == RUN_STARTED)
+		run_order(e->cur, ORDER_LEND, 0, NP_REASON_DONE);
+	if (!lends(e))
+		run_start(e->next);
+}
+
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag)
 {
 	struct entry *e = run->entry;
@@ -296,8 +321,8 @@ void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag)
 		e->cur = NULL;
 		run_release(run);
 		entry_fail(e, diag->text);
-	} else if (run == e->next && e->cur != NULL && e->cur->phase == RUN_STARTED) {
-		run_order(e->cur, ORDER_LEND, 0, NP_REASON_DONE);
+	} else if (run == e->next) {
+		borrow(e);
 	} else {
 		run_start(run);
 	}
@@ -306,16 +331,17 @@ void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag)
 void run_on_lent(struct run *run)
 {
 	struct entry *e = run->entry;
+	struct handed *lent = run->lent;
 
 	run->orders[ORDER_LEND].sent = false;
-	if (e != NULL && e->next != NULL && e->next->phase == RUN_MADE) {
-		e->next->inst->handed = run->lent;
-		run->lent = NULL;
-		run_start(e->next);
+	run->lent = NULL;
+	if (e == NULL || e->next == NULL || e->next->phase != RUN_MADE) {
+		handed_free(lent);
 		return;
 	}
-	handed_free(run->lent);
-	run->lent = NULL;
+	e->next->inst->handed = handed_join(e->next->inst->handed, lent);
+	if (!lends(e))
+		run_start(e->next);
 }
 
 /* What serves is not what it should be: taken over, or another one is made. */

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "runtime.h"
+#include "visitor.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -211,6 +212,58 @@ static void run_on_state(struct instance *inst, void *arg)
 	worker_post(r->main, &n->mail);
 }
 
+/* -- visitors of one that was replaced -- */
+
+static void on_visitor_left(struct worker *w, struct mail *m)
+{
+	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
+
+	(void)w;
+	visitor_refuse(v, (enum np_reason)atomic_load(&v->inst->end_reason));
+}
+
+static void on_visitor_moved(struct worker *w, struct mail *m)
+{
+	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
+
+	(void)w;
+	visitor_adopt(v, v->inst);
+}
+
+/*
+ * On main. The old instance is still there: its STOPPED and so its freeing come behind this mail. The
+ * new one's, if it comes to that, behind the mail that is posted here.
+ */
+static void on_visitor(struct worker *w, struct mail *m)
+{
+	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
+	struct run *run = v->inst->on_state_arg;
+	struct run *heir = run->entry != NULL ? run->entry->cur : NULL;
+
+	(void)w;
+	if (run->registry->freeing) {
+		visitor_drop(v);
+		return;
+	}
+	if (heir == NULL || heir == run || heir->phase != RUN_STARTED) {
+		v->mail.deliver = on_visitor_left;
+		worker_post(v->inst->home, &v->mail);
+		return;
+	}
+	instance_slot_give(v->inst);
+	v->inst = heir->inst;
+	v->mail.deliver = on_visitor_moved;
+	worker_post(heir->inst->home, &v->mail);
+}
+
+static void run_on_visitor(struct instance *inst, struct visitor *v)
+{
+	const struct run *run = inst->on_state_arg;
+
+	v->mail.deliver = on_visitor;
+	worker_post(run->registry->main, &v->mail);
+}
+
 static void on_lent(struct worker *w, struct mail *m)
 {
 	struct run *run = (struct run *)((char *)m - offsetof(struct run, lent_mail));
@@ -288,6 +341,7 @@ static void job_finish(struct make_job *j)
 		run->inst->controlled = run->registry->base != NULL;
 		run->inst->on_state = run_on_state;
 		run->inst->on_state_arg = run;
+		run->inst->on_visitor = run_on_visitor;
 	} else if (diag.text[0] == '\0') {
 		np_diag_set(&diag, err, "url", "%s", np_err_text(err));
 	}

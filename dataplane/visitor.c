@@ -63,6 +63,29 @@ void visitor_free(struct visitor *v)
 	worker_bury(worker_self(), &v->grave);
 }
 
+void visitor_drop(struct visitor *v)
+{
+	stream_close(&v->stream, true);
+	np_buf_release(&v->first);
+	v->magic = 0;
+	np_free(v);
+}
+
+void visitor_adopt(struct visitor *v, struct instance *inst)
+{
+	v->inst = inst;
+	v->shard = instance_shard(inst, inst->home);
+	v->has_slot = instance_slot_take(inst);
+	if (!v->has_slot)
+		visitor_refuse(v, NP_REASON_SLOT_LIMIT);
+	else if (inst->mode == MODE_SINGLE && inst->single != NULL)
+		session_start_single(v);
+	else if (inst->pool.timer != NULL && inst->state != INSTANCE_ERROR)
+		pool_visitor(inst, v, false);
+	else
+		visitor_refuse(v, NP_REASON_INSTANCE_STOPPED);
+}
+
 void visitor_refuse(struct visitor *v, enum np_reason reason)
 {
 	struct shard *sh = v->shard;

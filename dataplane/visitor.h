@@ -65,6 +65,11 @@ void visitor_tick(struct visitor *v, struct np_mono now);
 void visitor_local(int fd, struct np_addr *out);
 /* visitor_accept - takes @fd (just accepted, non-blocking). Thread: home. */
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer);
+/* visitor_adopt - one of an instance that @inst replaced goes on here; it has no slot. Thread: home of
+ * @inst. */
+void visitor_adopt(struct visitor *v, struct instance *inst);
+/* visitor_drop - without a word, when the workers are gone. */
+void visitor_drop(struct visitor *v);
 /* visitor_refuse - ends it with a reason: counted and logged as a session. Thread: where it is. */
 void visitor_refuse(struct visitor *v, enum np_reason reason);
 /* visitor_free - after its stream was taken over. */

@@ -1,0 +1,134 @@
+"""Replacing a running instance: visitors come all the time, none is refused, and no session is cut.
+
+A PUT that cannot be taken over makes a new instance beside the old one. Oracles: as many visitors served as
+came, the bytes of each compared, sessions that run through all replacements, close reasons.
+"""
+import hashlib
+import os
+import threading
+
+import pytest
+
+from np_master import PATIENCE, single
+from np_net import SLACK, dial, read_n, served, text_of, wait_for
+
+ROLES = ("single", "reverse-server", "reverse-client", "forward-server", "forward-client")
+REPLACEMENTS = 8
+VISITORS = 6   # at once
+RUNNERS = 3    # sessions that run through all of it
+BLOCK = 1500
+
+
+class Stream:
+    """Visitors one after the other in each of VISITORS threads, until stop(); what went wrong."""
+
+    def __init__(self, addr):
+        self.addr, self.came, self.served, self.trouble = addr, 0, 0, []
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(VISITORS)]
+        self._threads += [threading.Thread(target=self._run_through, daemon=True) for _ in range(RUNNERS)]
+        self.runners = 0
+        for t in self._threads:
+            t.start()
+
+    def _note(self, what):
+        with self._lock:
+            self.trouble.append(what)
+
+    def _visit(self):
+        while not self._stop.is_set():
+            data = os.urandom(BLOCK)
+            with self._lock:
+                self.came += 1
+            try:
+                with dial(self.addr, PATIENCE) as s:
+                    s.sendall(data)
+                    s.shutdown(1)
+                    got = read_n(s, len(data))
+                    assert s.recv(1) == b""
+                assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest(), "other bytes came back"
+                with self._lock:
+                    self.served += 1
+            except (OSError, EOFError, AssertionError) as e:
+                self._note(f"a visitor: {e!r}")
+
+    def _run_through(self):
+        sent, back = hashlib.sha256(), hashlib.sha256()
+        try:
+            with dial(self.addr, PATIENCE) as s:
+                while not self._stop.wait(0.01):
+                    data = os.urandom(BLOCK)
+                    sent.update(data)
+                    s.sendall(data)
+                    back.update(read_n(s, len(data)))
+                s.shutdown(1)
+                assert s.recv(1) == b""
+            assert sent.digest() == back.digest(), "other bytes came back"
+            with self._lock:
+                self.runners += 1
+        except (OSError, EOFError, AssertionError) as e:
+            self._note(f"a session that was there before: {e!r}")
+
+    def wait_more(self, n=20):
+        want = self.served + n
+        wait_for(lambda: f"{n} more visitors; {self.trouble[:5]}",
+                 lambda: self.served >= want or self.trouble, PATIENCE)
+
+    def stop(self):
+        self._stop.set()
+        for t in self._threads:
+            t.join(PATIENCE * SLACK)
+        assert not any(t.is_alive() for t in self._threads)
+
+
+class Pair:
+    """A master with what @role needs; replaced by put(n), always by what needs another instance."""
+
+    def __init__(self, m, role):
+        self.m, bench = m, m.bench
+        self.visit, tunnel, target = bench.addr(2), bench.addr(3), bench.farm()
+        flow = 1 if role.startswith("reverse") else 2
+        there = text_of(self.visit if flow == 1 else target.addr)
+        here = text_of(target.addr if flow == 1 else self.visit)
+        self.urls = {"server": f"server://key@:{tunnel[1]}/{there}?mode={flow}&log=debug",
+                     "client": f"client://key@{text_of(tunnel)}/{here}?mode=2&log=debug"}
+        self.replaced, self.tunnel = "client", text_of(tunnel)
+        self.other = text_of((bench.addr(4)[0], tunnel[1]))
+        if role == "single":
+            self.urls = {"client": single(self.visit, target.addr, log="debug")}
+        else:
+            self.replaced = role.split("-")[1]
+        self.ids = {who: m.create(url) for who, url in self.urls.items()}
+        for id in self.ids.values():
+            m.wait_instance(id, status="running")
+        wait_for("service", lambda: served(self.visit, PATIENCE), PATIENCE)
+
+    def put(self, change):
+        """@change: more of the query, or "tunnel": the same server at another address."""
+        url = self.urls[self.replaced]
+        url = url.replace(self.tunnel, self.other) if change == "tunnel" else url + change
+        self.m.good("PUT", f"/instances/{self.ids[self.replaced]}", {"url": url})
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("changes", [("&noudp=1", ""), ("tunnel", ""), ("&tls=1", "")],
+                         ids=["listener", "client's tunnel side", "server's tunnel side"])
+@pytest.mark.parametrize("role", ROLES)
+def test_replaced__visitors_come_all_the_time__none_is_lost(masters, role, changes):
+    if (role == "single" and changes[0] != "&noudp=1") or ("tunnel" == changes[0] and "client" not in role) \
+            or ("tls" in changes[0] and "server" not in role):
+        pytest.skip("no such change there")
+    m = masters(env={"NP_WORKERS": "2"})
+    p = Pair(m, role)
+    s = Stream(p.visit)
+    try:
+        for n in range(REPLACEMENTS):
+            s.wait_more()
+            p.put(changes[n % 2])
+            m.node.wait_line("replaced, running sessions finish", timeout=PATIENCE, count=n + 1)
+            m.wait_instance(p.ids[p.replaced], status="running")
+        s.wait_more()
+    finally:
+        s.stop()
+    assert not s.trouble, (len(s.trouble), s.trouble[:10])
+    assert s.served == s.came and s.runners == RUNNERS, (s.came, s.served, s.runners)
