@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -108,7 +109,7 @@ static bool next_spec(void *arg, const char *after, struct ctl_spec *out)
 	return model_next_spec(app->model, after, out);
 }
 
-static bool get_spec(void *arg, const char *id, struct ctl_spec *out)
+static enum node_spec get_spec(void *arg, const char *id, struct ctl_spec *out)
 {
 	struct app *app = arg;
 
@@ -181,6 +182,22 @@ static void on_line(void *arg, const struct ctl_line *line)
 	on_publish(app, SSE_LOG, inst, text);
 }
 
+/* As if the data plane had said it. */
+static void on_say(void *arg, const char *id, enum np_log_level level, const char *text,
+		   bool goes_on)
+{
+	char line_text[sizeof(((struct np_diag *)NULL)->text) + 64];
+	struct ctl_line line = {.level = level, .text = line_text};
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	line.time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	snprintf(line.id, sizeof(line.id), "%s", id);
+	snprintf(line_text, sizeof(line_text), "%s%s", text,
+		 goes_on ? ", the old certificate stays" : "");
+	on_line(arg, &line);
+}
+
 static void on_lines_dropped(void *arg, uint64_t n)
 {
 	struct app *app = arg;
@@ -224,7 +241,8 @@ static void on_ready(void *arg, int pid, bool adopted)
 	struct app *app = arg;
 
 	APP_LOG(app, INFO, "data plane %s pid=%d", adopted ? "found" : "started", pid);
-	node_kick(app->node);
+	if (app->node != NULL) /* else it dials when it is made */
+		node_kick(app->node);
 }
 
 static void on_plane_exit(void *arg, int pid, const char *words)
@@ -318,8 +336,10 @@ static enum np_err open_state(struct app *app, struct np_diag *diag)
 
 static enum np_err load_model(struct app *app, struct np_diag *diag)
 {
-	const struct model_events ev = {
-	    .publish = on_publish, .changed = on_model_changed, .key_changed = on_key_changed};
+	const struct model_events ev = {.publish = on_publish,
+					.changed = on_model_changed,
+					.key_changed = on_key_changed,
+					.say = on_say};
 	enum np_err err = model_new(app->base, app->store, &app->defaults, &ev, app, &app->model);
 	bool created = false;
 
@@ -354,9 +374,25 @@ static enum np_err start_api(struct app *app, struct np_diag *diag)
 	return http_new(app->base, &o, &app->http, diag);
 }
 
+/* The files of instances were read: what the data plane is told now is complete. */
+static void on_settled(void *arg)
+{
+	struct app *app = arg;
+
+	if (app->stopping)
+		return;
+	app->node_err =
+	    node_new(app->base, app->run_dir, model_mid(app->model), store_epoch(app->store),
+		     (uint32_t)app->env.report_interval_ms, &node_callbacks, app, &app->node);
+	if (app->node_err == NP_OK)
+		return;
+	np_log(NP_LOG_ERROR, NULL, "the data plane cannot be told anything: %s",
+	       np_err_text(app->node_err));
+	event_base_loopbreak(app->base);
+}
+
 static enum np_err start_parts(struct app *app, struct np_diag *diag)
 {
-	uint32_t stats_ms = (uint32_t)app->env.report_interval_ms;
 	const char *plane = getenv("NP_DATAPLANE");
 	bool external = plane != NULL && strcmp(plane, "external") == 0;
 	enum np_err err = sse_new(app->base, initial_events, app, &app->sse);
@@ -371,9 +407,6 @@ static enum np_err start_parts(struct app *app, struct np_diag *diag)
 	if (err == NP_OK)
 		err = metrics_new(&app->metrics);
 	if (err == NP_OK)
-		err = node_new(app->base, app->run_dir, model_mid(app->model),
-			       store_epoch(app->store), stats_ms, &node_callbacks, app, &app->node);
-	if (err == NP_OK)
 		err = supervise_new(app->base, app->run_dir, external, &supervise_callbacks, app,
 				    &app->supervise, diag);
 	if (err == NP_OK) {
@@ -385,7 +418,9 @@ static enum np_err start_parts(struct app *app, struct np_diag *diag)
 	}
 	if (err == NP_OK)
 		supervise_start(app->supervise);
-	return err;
+	if (err == NP_OK)
+		err = model_watch(app->model, app->env.reload_interval_ms, on_settled);
+	return err == NP_OK ? app->node_err : err;
 }
 
 /* For `nodepass ctl` of the same user: where the API is. The key is not in it. */
@@ -459,7 +494,7 @@ void app_stop(struct app *app)
 	sse_end_all(app->sse, NULL, NULL);
 	if (grace < 0)
 		grace = 0;
-	if (!supervise_is_external(app->supervise))
+	if (!supervise_is_external(app->supervise) && app->node != NULL)
 		node_shutdown(app->node, (uint32_t)grace, NULL, NULL);
 	supervise_stop(app->supervise, (int)grace + STOP_EXTRA_MS, on_plane_gone, app);
 }

@@ -47,9 +47,10 @@ struct app {
 	struct router *router;	 /* made with the first request; router_free */
 	struct openapi *openapi; /* made with the first request; openapi_free */
 	struct event *timers[3];
-	bool fresh;  /* there was no database */
-	bool booted; /* a data plane has been seen since our start */
-	bool synced; /* the data plane holds the desired state: /readyz */
+	enum np_err node_err; /* why there is no node */
+	bool fresh;	      /* there was no database */
+	bool booted;	      /* a data plane has been seen since our start */
+	bool synced;	      /* the data plane holds the desired state: /readyz */
 	bool stopping, plane_gone;
 };
 

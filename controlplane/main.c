@@ -153,8 +153,9 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 	if (read(fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
 		return;
 	if (si.ssi_signo == SIGHUP) {
-		APP_LOG(app, INFO, "reload: reading the certificate");
+		APP_LOG(app, INFO, "reload: reading certificate files");
 		http_reload(app->http);
+		model_reload(app->model);
 	} else if (si.ssi_signo == SIGUSR1) {
 		keytool_rotate(app);
 	} else if (app->stopping) {

@@ -77,6 +77,9 @@ void model_saved_release(struct model_instance *inst)
 	wipe_text(inst->config);
 	inst->alias = inst->url = inst->config = NULL;
 	model_meta_release(&inst->meta);
+	np_wipe(&inst->auth, sizeof(inst->auth));
+	pem_content_release(inst->pem);
+	inst->pem = NULL;
 }
 
 void model_instance_free(struct model_instance *inst)
@@ -84,6 +87,8 @@ void model_instance_free(struct model_instance *inst)
 	if (inst == NULL)
 		return;
 	model_saved_release(inst);
+	model_old_release(inst);
+	pem_files_leave(&inst->files);
 	np_free(inst);
 }
 
@@ -144,6 +149,10 @@ enum np_err model_saved_copy(const struct model_instance *from, struct model_ins
 	to->restart_nonce = from->restart_nonce;
 	to->revision = from->revision;
 	memcpy(to->refused, from->refused, sizeof(to->refused));
+	to->auth = from->auth;
+	to->pem_mark = from->pem_mark;
+	to->needs = from->needs;
+	to->pem = pem_content_hold(from->pem);
 	return NP_OK;
 }
 
@@ -160,8 +169,13 @@ void model_saved_move(struct model_instance *from, struct model_instance *to)
 	to->restart_nonce = from->restart_nonce;
 	to->revision = from->revision;
 	memcpy(to->refused, from->refused, sizeof(to->refused));
+	to->auth = from->auth;
+	to->pem_mark = from->pem_mark;
+	to->needs = from->needs;
+	to->pem = from->pem;
 	from->alias = from->url = from->config = NULL;
 	from->meta = (struct model_meta){0};
+	from->pem = NULL;
 }
 
 enum np_err model_add(struct model *m, struct model_instance *inst)
@@ -357,6 +371,7 @@ void model_free(struct model *m)
 		return;
 	DL_FOREACH_SAFE (m->list, inst, next)
 		model_remove(m, inst);
+	model_material_free(m);
 	np_wipe(m->key, sizeof(m->key));
 	np_free(m);
 }

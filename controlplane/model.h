@@ -9,7 +9,9 @@
 #define CP_MODEL_H
 
 #include "core/config.h"
+#include "keys.h"
 #include "node.h"
+#include "pem_files.h"
 #include "store.h"
 #include "validate.h"
 
@@ -39,6 +41,19 @@ struct model_meta {
 
 enum model_counter { MODEL_TCP_RX = 0, MODEL_TCP_TX, MODEL_UDP_RX, MODEL_UDP_TX, MODEL_COUNTERS };
 
+/* K of a server's word, with the mark that binds it to the key. Stored. */
+struct model_auth {
+	bool has;
+	struct key_auth key;
+	uint8_t mark[NP_KEY_MARK_LEN];
+};
+/* What the node needs beside the URL; of the URL. */
+struct model_needs {
+	bool files, word;
+	uint8_t key_digest[NP_DIGEST_LEN]; /* of the word */
+	enum np_log_level log;
+};
+
 /* Owned by the model; everybody else reads it, and keeps no pointer across callbacks. */
 struct model_instance {
 	struct model_instance *prev, *next; /* model->list: order of creation */
@@ -52,7 +67,17 @@ struct model_instance {
 	uint32_t restart_nonce;
 	uint64_t revision;
 	char refused[CTL_TEXT_MAX + 1]; /* why its URL cannot be served (lenient import); "" */
-	bool busy;			/* a change waits for the store */
+	struct model_auth auth;
+	struct {
+		bool has;
+		uint8_t digest[NP_DIGEST_LEN];
+	} pem_mark; /* of the files as they were told */
+	bool busy;  /* a change waits for the store */
+	/* material: see model_material.c */
+	struct model_needs needs;
+	struct pem_user files;
+	struct pem_content *pem; /* a reference; what is told, NULL = none */
+	struct model_old *old;	 /* owned; what the node has while this waits */
 	/* observed */
 	enum ctl_state state; /* UNSPECIFIED until the node said something */
 	uint32_t mode, ping_ms, pool, tcps, udps;
@@ -71,6 +96,9 @@ struct model_events {
 			const char *logs);
 	void (*changed)(void *arg, const char *id); /* tell the node */
 	void (*key_changed)(void *arg);
+	/* A line of the instance that no data plane says. @goes_on: what it had before stays in use. */
+	void (*say)(void *arg, const char *id, enum np_log_level level, const char *text,
+		    bool goes_on);
 };
 
 /* Outcome of a change: status for HTTP and text; @inst is NULL when it is gone or was refused. */
@@ -86,6 +114,15 @@ enum np_err model_load(struct model *m, struct np_diag *diag) NP_MUST_CHECK;
 enum np_err model_ensure_key(struct model *m, bool *created, struct np_diag *diag) NP_MUST_CHECK;
 /* model_flush - runs the loop until the store has all changes. Errors: the store's. */
 enum np_err model_flush(struct model *m, struct np_diag *diag) NP_MUST_CHECK;
+/*
+ * model_watch - once, after model_load: files of instances are read and watched from now on, keys are
+ * derived. @reload_ms: NP_RELOAD_INTERVAL. @on_settled (may be NULL) is called, at once or later,
+ * when all files were looked at or have taken too long: the node may be told then. Errors: NP_ENOMEM,
+ * NP_ESYS. model_reload - looks at the files now.
+ */
+enum np_err model_watch(struct model *m, int64_t reload_ms,
+			void (*on_settled)(void *arg)) NP_MUST_CHECK;
+void model_reload(struct model *m);
 /* model_boot_rule - no data plane held the state: start what has restart, stop the rest. */
 void model_boot_rule(struct model *m);
 void model_free(struct model *m);
@@ -137,7 +174,7 @@ const char *model_status_name(const struct model_instance *inst);
 
 /* What the node says. */
 bool model_next_spec(void *m, const char *after, struct ctl_spec *out);
-bool model_get_spec(void *m, const char *id, struct ctl_spec *out);
+enum node_spec model_get_spec(void *m, const char *id, struct ctl_spec *out);
 void model_observe_status(struct model *m, const struct ctl_status *st);
 void model_observe_stats(struct model *m, const char *boot_id, const struct ctl_stats *st);
 void model_observe_down(struct model *m);

@@ -22,6 +22,7 @@ enum change_kind {
 	CHANGE_PATCH,
 	CHANGE_PUT,
 	CHANGE_DELETE,
+	CHANGE_MATERIAL, /* of our own: what the node needs beside the URL came in */
 	CHANGE_ALIAS,
 	CHANGE_KEY,
 };
@@ -111,7 +112,9 @@ static void apply_create(struct change *c)
 {
 	struct model *m = c->m;
 	struct model_instance *inst = c->saved;
+	char id[STORE_ID_MAX + 1];
 
+	snprintf(id, sizeof(id), "%s", inst->id);
 	c->saved = NULL;
 	if (model_add(m, inst) != NP_OK) { /* the next start has it */
 		model_instance_free(inst);
@@ -119,8 +122,12 @@ static void apply_create(struct change *c)
 		return;
 	}
 	model_publish(m, SSE_CREATE, inst);
+	model_material_begin(m, inst);
 	m->ev.changed(m->arg, inst->id);
-	change_end(c, 201, NULL, inst);
+	change_end(c, 201, NULL, inst); /* as "stopped": what follows is an update */
+	inst = model_get(m, id);
+	if (inst != NULL)
+		model_material_show(m, inst);
 }
 
 /* A combined PATCH gives one update for each part. */
@@ -145,8 +152,11 @@ static void apply_patch(struct change *c, struct model_instance *inst)
 	if (c->action == CTL_RESET)
 		memset(inst->total, 0, sizeof(inst->total));
 	publish_parts(c, inst, alias, restart);
-	if (served)
+	if (served) {
+		model_show_waiting(m, inst);
+		model_material_kick(inst);
 		m->ev.changed(m->arg, inst->id);
+	}
 	change_end(c, 200, NULL, inst);
 }
 
@@ -154,10 +164,34 @@ static void apply_put(struct change *c, struct model_instance *inst)
 {
 	struct model *m = c->m;
 
+	model_old_keep(inst, c->saved);
 	model_saved_move(c->saved, inst);
+	if (!model_waits(inst))
+		model_old_release(inst);
 	if (inst->state != CTL_RUNNING)
 		inst->state = CTL_STARTING;
 	model_publish(m, SSE_UPDATE, inst);
+	model_material_begin(m, inst);
+	model_material_show(m, inst);
+	m->ev.changed(m->arg, inst->id);
+	change_end(c, 200, NULL, inst);
+}
+
+/* The node is told; what it says of the state is heard from now on. */
+static void apply_material(struct change *c, struct model_instance *inst)
+{
+	struct model *m = c->m;
+	enum model_status before = model_status(inst);
+	bool waited = model_waits(inst);
+
+	model_saved_move(c->saved, inst);
+	if (!model_waits(inst))
+		model_old_release(inst);
+	if (waited && !model_waits(inst) && inst->desired == CTL_DESIRED_RUNNING)
+		inst->state = CTL_STARTING;
+	if (model_status(inst) != before)
+		model_publish(m, SSE_UPDATE, inst);
+	model_show_waiting(m, inst);
 	m->ev.changed(m->arg, inst->id);
 	change_end(c, 200, NULL, inst);
 }
@@ -231,6 +265,8 @@ static void on_stored(void *arg, enum np_err err, const struct np_diag *why)
 		apply_patch(c, inst);
 	} else if (c->kind == CHANGE_PUT) {
 		apply_put(c, inst);
+	} else if (c->kind == CHANGE_MATERIAL) {
+		apply_material(c, inst);
 	} else {
 		apply_delete(c, inst);
 	}
@@ -331,7 +367,7 @@ static enum np_err take_validated(struct change *c, struct model_instance *to, s
 	to->config = v.config;
 	to->role = v.role;
 	to->refused[0] = '\0';
-	return NP_OK;
+	return model_material_fill(c->m, to);
 }
 
 static void begin_create(struct change *c)
@@ -446,6 +482,24 @@ static void begin_put(struct change *c, struct model_instance *inst)
 	give_to_store(c, inst);
 }
 
+static void begin_material(struct change *c, struct model_instance *inst)
+{
+	struct np_diag diag = {.text = ""};
+	enum np_err err;
+
+	if (!model_material_gained(c->m, inst)) {
+		change_end(c, 200, NULL, inst);
+		return;
+	}
+	err = prepare_saved(c, inst, true);
+	if (err == NP_OK)
+		err = model_material_fill(c->m, c->saved);
+	if (err != NP_OK)
+		change_refused(c, err, &diag);
+	else
+		give_to_store(c, inst);
+}
+
 static void begin_delete(struct change *c, struct model_instance *inst)
 {
 	c->revision = ++c->m->revision;
@@ -502,6 +556,7 @@ static void change_begin(struct change *c)
 	case CHANGE_PATCH:
 	case CHANGE_PUT:
 	case CHANGE_DELETE:
+	case CHANGE_MATERIAL:
 		break;
 	}
 	if (inst == NULL)
@@ -510,6 +565,8 @@ static void change_begin(struct change *c)
 		begin_patch(c, inst);
 	else if (c->kind == CHANGE_PUT)
 		begin_put(c, inst);
+	else if (c->kind == CHANGE_MATERIAL)
+		begin_material(c, inst);
 	else
 		begin_delete(c, inst);
 }
@@ -521,7 +578,8 @@ static struct change *change_new(struct model *m, enum change_kind kind, const c
 {
 	struct change *c = NULL;
 
-	if (m->queued < MODEL_PENDING_MAX)
+	/* Those of our own are one an instance. */
+	if (m->queued < MODEL_PENDING_MAX || kind == CHANGE_MATERIAL)
 		c = np_calloc(1, sizeof(*c));
 	if (c == NULL) {
 		if (done != NULL)
@@ -612,6 +670,27 @@ void model_rotate_key(struct model *m, model_done_fn done, void *arg)
 {
 	struct change *c = change_new(m, CHANGE_KEY, NULL, done, arg);
 
+	if (c != NULL)
+		change_begin(c);
+}
+
+static void on_material_stored(void *arg, int status, const char *text,
+			       const struct model_instance *inst)
+{
+	(void)text;
+	(void)inst;
+	if (status >= 500)
+		model_material_again(arg);
+}
+
+void model_change_material(struct model *m, const char *id)
+{
+	struct change *c;
+
+	DL_FOREACH (m->waiting, c)
+		if (c->kind == CHANGE_MATERIAL && strcmp(c->id, id) == 0)
+			return;
+	c = change_new(m, CHANGE_MATERIAL, id, on_material_stored, m);
 	if (c != NULL)
 		change_begin(c);
 }

@@ -80,21 +80,51 @@ static struct batch *batch_new(struct model *m)
 
 /* -- desired state -- */
 
+static bool blob(struct ctl_blob *to, const void *data, size_t len)
+{
+	if (len == 0)
+		return true;
+	to->data = np_malloc(len);
+	if (to->data == NULL)
+		return false;
+	memcpy(to->data, data, len);
+	to->len = len;
+	return true;
+}
+
+static bool put_material(const struct model_auth *a, const struct pem_content *pem,
+			 struct ctl_spec *out)
+{
+	if (a->has && (!blob(&out->auth_salt, a->key.salt, sizeof(a->key.salt)) ||
+		       !blob(&out->auth_k, a->key.k, sizeof(a->key.k))))
+		return false;
+	return pem == NULL ||
+	       (blob(&out->cert_pem, pem->file[PEM_CRT].data, pem->file[PEM_CRT].len) &&
+		blob(&out->key_pem, pem->file[PEM_KEY].data, pem->file[PEM_KEY].len) &&
+		blob(&out->ca_pem, pem->file[PEM_CA].data, pem->file[PEM_CA].len));
+}
+
 static bool to_spec(const struct model_instance *inst, struct ctl_spec *out)
 {
+	const struct model_old *old = model_waits(inst) ? inst->old : NULL;
+
 	*out = (struct ctl_spec){0};
 	snprintf(out->id, sizeof(out->id), "%s", inst->id);
 	out->revision = inst->revision;
 	out->desired = inst->desired;
 	out->restart_nonce = inst->restart_nonce;
-	out->url = np_strdup(inst->url);
-	return out->url != NULL;
+	out->url = np_strdup(old != NULL ? old->url : inst->url);
+	if (out->url != NULL && put_material(old != NULL ? &old->auth : &inst->auth,
+					     old != NULL ? old->pem : inst->pem, out))
+		return true;
+	ctl_spec_release(out);
+	return false;
 }
 
-/* One that this version cannot serve is shown, never sent. */
+/* One that this version cannot serve is shown, never sent; one that waits is sent as it was. */
 static bool is_served(const struct model_instance *inst)
 {
-	return inst->refused[0] == '\0';
+	return inst->refused[0] == '\0' && (!model_waits(inst) || inst->old != NULL);
 }
 
 bool model_next_spec(void *model, const char *after, struct ctl_spec *out)
@@ -109,11 +139,13 @@ bool model_next_spec(void *model, const char *after, struct ctl_spec *out)
 	return inst != NULL && to_spec(inst, out);
 }
 
-bool model_get_spec(void *model, const char *id, struct ctl_spec *out)
+enum node_spec model_get_spec(void *model, const char *id, struct ctl_spec *out)
 {
 	struct model_instance *inst = model_get(model, id);
 
-	return inst != NULL && is_served(inst) && to_spec(inst, out);
+	if (inst == NULL || inst->refused[0] != '\0')
+		return NODE_SPEC_NONE;
+	return is_served(inst) && to_spec(inst, out) ? NODE_SPEC_IS : NODE_SPEC_WAITS;
 }
 
 void model_boot_rule(struct model *m)
@@ -129,6 +161,7 @@ void model_boot_rule(struct model *m)
 		if (inst->desired == want)
 			continue;
 		inst->desired = want;
+		model_show_waiting(m, inst);
 		inst->revision = ++m->revision;
 		model_row_instance(inst, batch_row(b, STORE_INSTANCE, inst->id, inst->revision));
 		batch_done(b);
@@ -209,6 +242,9 @@ void model_observe_status(struct model *m, const struct ctl_status *st)
 		memset(&inst->seen, 0, sizeof(inst->seen));
 	if (inst == NULL || st->removed || st->revision < inst->revision)
 		return; /* of a spec that was replaced meanwhile */
+	/* Of what it was before; that it stops is true of it as it is. */
+	if (model_waits(inst) && (inst->old == NULL || inst->desired == CTL_DESIRED_RUNNING))
+		return;
 	before = model_status(inst);
 	if (st->state != CTL_STOPPING) /* keeps its last value until it has stopped */
 		inst->state = st->state;

@@ -7,6 +7,14 @@
 #include "model.h"
 
 struct change;
+struct material;
+
+/* What the node was told last of an instance whose new URL is not complete. */
+struct model_old {
+	char *url; /* owned */
+	struct model_auth auth;
+	struct pem_content *pem; /* a reference */
+};
 
 /* The master itself: API key, id, alias. The saved part has one writer at a time, like an
  * instance's. */
@@ -17,6 +25,7 @@ struct model {
 	struct model_events ev;
 	void *arg;
 	struct model_instance *list, *by_id;
+	struct material *material; /* owned; NULL before model_watch */
 	size_t count;
 	char key[MODEL_KEY_LEN + 1]; /* a secret */
 	char mid[MODEL_MID_LEN + 1];
@@ -68,5 +77,29 @@ void model_save(struct model *m, const struct store_op *ops, size_t n);
 void model_publish(struct model *m, int sse_type, const struct model_instance *inst);
 /* model_clear_gauges - of an instance that serves nothing. */
 void model_clear_gauges(struct model_instance *inst);
+
+/*
+ * model_material.c. model_waits - is something missing that the node needs? model_material_fill - for a
+ * URL that is about to be stored: what it needs, and what of that is known. Errors: NP_ENOMEM,
+ * NP_ECRYPTO. model_material_begin - what is missing is read, derived. model_material_gained - is there
+ * something that is not stored yet? model_material_kick - files that failed are tried now.
+ * model_material_again - what could not be stored is tried later.
+ */
+bool model_waits(const struct model_instance *inst);
+enum np_err model_material_fill(struct model *m, struct model_instance *inst) NP_MUST_CHECK;
+void model_material_begin(struct model *m, struct model_instance *inst);
+bool model_material_gained(const struct model *m, const struct model_instance *inst);
+void model_material_kick(struct model_instance *inst);
+void model_material_again(struct model *m);
+void model_material_free(struct model *m);
+/* model_show_waiting - the state of one that waits, which no node reports. model_material_show - the
+ * same for a new URL, with what is wrong with its files. */
+void model_show_waiting(struct model *m, struct model_instance *inst);
+void model_material_show(struct model *m, struct model_instance *inst);
+/* model_old_keep - before @inst becomes @next. */
+void model_old_keep(struct model_instance *inst, const struct model_instance *next);
+void model_old_release(struct model_instance *inst);
+/* model_change.c: model_change_material - stores what was gained, then tells the node. */
+void model_change_material(struct model *m, const char *id);
 
 #endif

@@ -8,6 +8,8 @@
 #include "model_priv.h"
 
 #include "base/alloc.h"
+#include "base/num.h"
+#include "core/proof.h"
 #include "json_read.h"
 #include "json_write.h"
 
@@ -15,6 +17,17 @@
 #include <string.h>
 
 #include "base/banned.h"
+
+#define HEX_MAX 64
+
+static void put_hex(struct np_buf *out, const char *name, const uint8_t *p, size_t n)
+{
+	char text[2 * HEX_MAX + 1];
+
+	np_format_hex(p, n, text);
+	json_put_str(out, name, text);
+	np_wipe(text, sizeof(text));
+}
 
 void model_row_instance(const struct model_instance *inst, struct np_buf *out)
 {
@@ -27,6 +40,15 @@ void model_row_instance(const struct model_instance *inst, struct np_buf *out)
 	if (inst->refused[0] != '\0')
 		json_put_str(out, "refused", inst->refused);
 	model_meta_render(&inst->meta, "meta", out);
+	if (inst->auth.has) {
+		json_put_begin(out, "auth", '{');
+		put_hex(out, "salt", inst->auth.key.salt, sizeof(inst->auth.key.salt));
+		put_hex(out, "k", inst->auth.key.k, sizeof(inst->auth.key.k));
+		put_hex(out, "mark", inst->auth.mark, sizeof(inst->auth.mark));
+		json_put_end(out, '}');
+	}
+	if (inst->pem_mark.has)
+		put_hex(out, "files", inst->pem_mark.digest, sizeof(inst->pem_mark.digest));
 	json_put_end(out, '}');
 }
 
@@ -126,6 +148,26 @@ static enum np_err take_url(const char *url, struct model_instance *inst)
 	return err;
 }
 
+static bool take_hex(const struct json *obj, const char *name, uint8_t *out, size_t n)
+{
+	const char *s = text_of(obj, name);
+
+	return np_parse_hex(s, strlen(s), out, n) == NP_OK;
+}
+
+/* What is not whole is made again. */
+static void take_material(const struct json *v, struct model_instance *inst)
+{
+	const struct json *auth = json_member(v, "auth");
+	struct model_auth *a = &inst->auth;
+
+	a->has = take_hex(auth, "salt", a->key.salt, sizeof(a->key.salt)) &&
+		 take_hex(auth, "k", a->key.k, sizeof(a->key.k)) &&
+		 take_hex(auth, "mark", a->mark, sizeof(a->mark));
+	inst->pem_mark.has =
+	    take_hex(v, "files", inst->pem_mark.digest, sizeof(inst->pem_mark.digest));
+}
+
 static enum np_err take_instance(struct model *m, const struct store_row *row, const struct json *v)
 {
 	struct model_instance *inst = model_instance_new(row->id);
@@ -145,6 +187,10 @@ static enum np_err take_instance(struct model *m, const struct store_row *row, c
 		err = take_meta(json_member(v, "meta"), &inst->meta);
 	if (err == NP_OK)
 		err = take_url(text_of(v, "url"), inst);
+	if (err == NP_OK)
+		take_material(v, inst);
+	if (err == NP_OK && inst->refused[0] == '\0')
+		err = model_material_fill(m, inst);
 	if (err == NP_OK)
 		err = model_add(m, inst);
 	if (err != NP_OK)

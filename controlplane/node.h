@@ -20,12 +20,18 @@
 
 struct node;
 
+enum node_spec {
+	NODE_SPEC_NONE = 0, /* it is gone: Remove is sent */
+	NODE_SPEC_IS,
+	NODE_SPEC_WAITS, /* not complete: nothing is sent until it changes again */
+};
+
 struct node_callbacks {
 	/* The spec that follows @after ("" = first) in any stable order; false: no more. @out is
 	 * released by the caller. */
 	bool (*next_spec)(void *arg, const char *after, struct ctl_spec *out);
-	/* One spec by id; false: it is gone (Remove is sent). */
-	bool (*get_spec)(void *arg, const char *id, struct ctl_spec *out);
+	/* One spec by id. */
+	enum node_spec (*get_spec)(void *arg, const char *id, struct ctl_spec *out);
 	uint64_t (*desired_revision)(void *arg);
 	/* Hello was answered. @held: the node already held this very state (adopted as it is). */
 	void (*on_up)(void *arg, const struct ctl_node_info *info, bool held);

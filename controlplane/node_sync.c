@@ -82,10 +82,15 @@ static void send_change(struct node *n, const char *id)
 	struct ctl_request req = {.command = CTL_CMD_APPLY};
 	struct reconcile_step step;
 
-	if (!n->cb.get_spec(n->arg, id, &req.apply)) {
+	switch (n->cb.get_spec(n->arg, id, &req.apply)) {
+	case NODE_SPEC_NONE:
 		reconcile_removal(&n->rec, &step);
 		send_removal(n, id, &step);
 		return;
+	case NODE_SPEC_WAITS:
+		return;
+	case NODE_SPEC_IS:
+		break;
 	}
 	if (reconcile_change(&n->rec, id, req.apply.revision, &step))
 		send_step(n, &req, &step);

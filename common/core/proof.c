@@ -29,6 +29,7 @@
 #define SCRYPT_MAXMEM	((uint64_t)24 << 20)
 
 #define SHA256_LEN	32
+#define KEY_MARKED_MAX	1024 /* NP_KEY_MAX of config.h */
 #define LABEL_MAX	24
 #define PREAMBLE_SIGNED 24
 #define PREAMBLE_MAC	16
@@ -162,6 +163,23 @@ enum np_err np_key_derive(enum np_key_kind kind, const char *key, size_t len,
 	if (err == NP_OK)
 		memcpy(k, made, NP_K_LEN);
 	np_wipe(made, sizeof made);
+	return err;
+}
+
+enum np_err np_key_mark(const uint8_t k[NP_K_LEN], const uint8_t salt[NP_SALT_LEN], const char *key,
+			size_t len, uint8_t out[NP_KEY_MARK_LEN])
+{
+	static const char label[] = "nodepass stored key"; /* its NUL is the separator */
+	uint8_t in[sizeof(label) + NP_SALT_LEN + KEY_MARKED_MAX];
+	enum np_err err;
+
+	if (len > KEY_MARKED_MAX)
+		return NP_EINVAL;
+	memcpy(in, label, sizeof(label));
+	memcpy(in + sizeof(label), salt, NP_SALT_LEN);
+	memcpy(in + sizeof(label) + NP_SALT_LEN, key, len);
+	err = hmac_sha256(k, NP_K_LEN, in, sizeof(label) + NP_SALT_LEN + len, out);
+	np_wipe(in, sizeof(in));
 	return err;
 }
 

@@ -50,6 +50,14 @@ enum np_key_kind np_key_kind(const char *key, size_t len, bool given, uint16_t p
 enum np_err np_key_derive(enum np_key_kind kind, const char *key, size_t len,
 			  const uint8_t salt[NP_SALT_LEN], uint8_t k[NP_K_LEN]) NP_MUST_CHECK;
 
+/*
+ * np_key_mark - what a stored K is kept with, so that it is used for its key and salt alone:
+ * HMAC-SHA256(K, "nodepass stored key" 0 @salt key). Errors: NP_ECRYPTO, NP_EINVAL (over 1024 bytes).
+ */
+#define NP_KEY_MARK_LEN 32
+enum np_err np_key_mark(const uint8_t k[NP_K_LEN], const uint8_t salt[NP_SALT_LEN], const char *key,
+			size_t len, uint8_t out[NP_KEY_MARK_LEN]) NP_MUST_CHECK;
+
 enum np_proof_side { NP_PROOF_CLIENT = 0, NP_PROOF_SERVER };
 /*
  * np_proof_make - HMAC-SHA256(K, label 0 E SHA-256(transcript)), label = "nodepass client" or

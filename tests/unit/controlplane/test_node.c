@@ -279,10 +279,10 @@ static bool next_spec(void *arg, const char *after, struct ctl_spec *out)
 	return spec_at(after[0] == '\0' ? 0 : strtoul(after + 1, NULL, 10) + 1, out);
 }
 
-static bool get_spec(void *arg, const char *id, struct ctl_spec *out)
+static enum node_spec get_spec(void *arg, const char *id, struct ctl_spec *out)
 {
 	(void)arg;
-	return spec_at(strtoul(id + 1, NULL, 10), out);
+	return spec_at(strtoul(id + 1, NULL, 10), out) ? NODE_SPEC_IS : NODE_SPEC_NONE;
 }
 
 static uint64_t desired_revision(void *arg)
