@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "core/proof.h"
+#include "edge_door.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define EDGE_MAGIC 0x43454447u
@@ -31,6 +31,7 @@ struct command_call {
 struct command_edge {
 	unsigned magic;
 	nng_socket socket;
+	struct edge_door *door; /* owned */
 	nng_aio *aio;
 	struct event *wake;
 	int wake_fd;
@@ -144,28 +145,31 @@ static enum np_err say(struct np_diag *diag, const char *path, int rc)
 			   nng_strerror(rc));
 }
 
-static enum np_err listen_on(struct command_edge *e, const char *path, struct np_diag *diag)
+/* On a thread of nng's, before the pipe gets anything. */
+static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 {
-	char url[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof("ipc://")];
-	nng_listener listener;
-	int rc;
+	struct command_edge *e = arg;
 
-	snprintf(url, sizeof(url), "ipc://%s", path);
-	rc = nng_rep0_open_raw(&e->socket);
+	(void)ev;
+	if (door_seen(e->door, p))
+		nng_pipe_close(p);
+}
+
+static enum np_err listen_on(struct command_edge *e, const char *path, struct event_base *base,
+			     struct np_diag *diag)
+{
+	enum np_err err;
+	int rc = nng_rep0_open_raw(&e->socket);
+
 	if (rc != 0)
 		return say(diag, path, rc);
 	rc = nng_socket_set_size(e->socket, NNG_OPT_RECVMAXSZ, COMMAND_MESSAGE_MAX);
 	if (rc == 0)
-		rc = nng_listener_create(&listener, e->socket, url);
-	if (rc == 0)
-		rc = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
-	if (rc == 0)
-		rc = nng_listener_start(listener, 0);
-	if (rc != 0) {
+		rc = nng_pipe_notify(e->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, e);
+	err = rc == 0 ? door_open(e->socket, path, base, &e->door, diag) : say(diag, path, rc);
+	if (err != NP_OK)
 		nng_close(e->socket);
-		return say(diag, path, rc);
-	}
-	return NP_OK;
+	return err;
 }
 
 static void edge_free(struct command_edge *e)
@@ -187,9 +191,6 @@ enum np_err command_edge_open(const char *path, struct event_base *base, command
 	struct command_edge *e;
 	enum np_err err;
 
-	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return np_diag_set(diag, NP_ELIMIT, "socket", "%s: too long for a socket's path",
-				   path);
 	e = np_calloc(1, sizeof(*e));
 	if (e == NULL)
 		return NP_ENOMEM;
@@ -205,7 +206,7 @@ enum np_err command_edge_open(const char *path, struct event_base *base, command
 		edge_free(e);
 		return NP_ENOMEM;
 	}
-	err = listen_on(e, path, diag);
+	err = listen_on(e, path, base, diag);
 	if (err != NP_OK) {
 		edge_free(e);
 		return err;
@@ -248,5 +249,6 @@ void command_edge_close(struct command_edge *e)
 		nng_msg_free(msg);
 	poll(NULL, 0, FLUSH_MS);
 	nng_close(e->socket);
+	door_shut(e->door);
 	edge_free(e);
 }

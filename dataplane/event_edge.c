@@ -5,19 +5,18 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "edge_door.h"
 #include "wire/ctl_msg.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
 
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct stream {
 	nng_socket socket;
+	struct edge_door *door; /* owned */
 	enum ctl_encoding encoding;
 	uint64_t seq;
 	atomic_int pipes; /* counted by nng's threads */
@@ -42,22 +41,16 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 	if (ev != NNG_PIPE_EV_ADD_PRE)
 		return;
 	atomic_fetch_add(&s->pipes, 1);
-	if (nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid) != 0 ||
+	if (door_seen(s->door, p) || nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid) != 0 ||
 	    (uid != 0 && uid != (uint64_t)geteuid()))
 		nng_pipe_close(p);
 }
 
-static enum np_err stream_open(struct stream *s, const char *path, struct np_diag *diag)
+static enum np_err stream_open(struct stream *s, const char *path, struct event_base *base,
+			       struct np_diag *diag)
 {
-	char url[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof("ipc://")];
-	nng_listener listener;
-	int rc;
+	int rc = nng_pub0_open(&s->socket);
 
-	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return np_diag_set(diag, NP_ELIMIT, "socket", "%s: too long for a socket's path",
-				   path);
-	snprintf(url, sizeof(url), "ipc://%s", path);
-	rc = nng_pub0_open(&s->socket);
 	s->open = rc == 0;
 	if (rc == 0)
 		rc = nng_socket_set_int(s->socket, NNG_OPT_SENDBUF, EVENT_QUEUE_MAX);
@@ -67,20 +60,14 @@ static enum np_err stream_open(struct stream *s, const char *path, struct np_dia
 		rc = nng_pipe_notify(s->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, s);
 	if (rc == 0)
 		rc = nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, on_pipe, s);
-	if (rc == 0)
-		rc = nng_listener_create(&listener, s->socket, url);
-	if (rc == 0)
-		rc = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
-	if (rc == 0)
-		rc = nng_listener_start(listener, 0);
 	if (rc != 0)
 		return np_diag_set(diag, rc == NNG_ENOMEM ? NP_ENOMEM : NP_ESYS, "socket", "%s: %s",
 				   path, nng_strerror(rc));
-	return NP_OK;
+	return door_open(s->socket, path, base, &s->door, diag);
 }
 
-enum np_err event_edge_open(const char *path, const char *json_path, struct event_edge **out,
-			    struct np_diag *diag)
+enum np_err event_edge_open(const char *path, const char *json_path, struct event_base *base,
+			    struct event_edge **out, struct np_diag *diag)
 {
 	struct event_edge *e = np_calloc(1, sizeof(*e));
 	enum np_err err;
@@ -89,9 +76,9 @@ enum np_err event_edge_open(const char *path, const char *json_path, struct even
 		return NP_ENOMEM;
 	e->streams[STREAM_PROTOBUF].encoding = CTL_PROTOBUF;
 	e->streams[STREAM_JSON].encoding = CTL_JSON;
-	err = stream_open(&e->streams[STREAM_PROTOBUF], path, diag);
+	err = stream_open(&e->streams[STREAM_PROTOBUF], path, base, diag);
 	if (err == NP_OK)
-		err = stream_open(&e->streams[STREAM_JSON], json_path, diag);
+		err = stream_open(&e->streams[STREAM_JSON], json_path, base, diag);
 	if (err != NP_OK) {
 		event_edge_close(e);
 		return err;
@@ -141,8 +128,10 @@ void event_edge_close(struct event_edge *e)
 {
 	if (e == NULL)
 		return;
-	for (int i = 0; i < STREAM_COUNT; i++)
+	for (int i = 0; i < STREAM_COUNT; i++) {
 		if (e->streams[i].open)
 			nng_close(e->streams[i].socket);
+		door_shut(e->streams[i].door);
+	}
 	np_free(e);
 }

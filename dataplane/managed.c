@@ -357,7 +357,7 @@ static enum np_err open_edges(struct managed *m, const char *dir, struct np_diag
 	unlink(ctl);
 	unlink(events);
 	unlink(json);
-	err = event_edge_open(events, json, &m->event_edge, diag);
+	err = event_edge_open(events, json, m->base, &m->event_edge, diag);
 	if (err != NP_OK)
 		return err;
 	m->events = events_new(m->base, m->registry, m->commands, m->event_edge,

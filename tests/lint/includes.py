@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 PLACES = [
     (r"event2/|event\.h$", r"dataplane/|controlplane/", "libevent is never used in common/ nor by nodepass and ctl"),
     (r".*\.pb-c\.h$|protobuf-c/", r"common/wire/", "generated protobuf code is used only in common/wire"),
-    (r"nng/", r"dataplane/(command|event)\w*\.|controlplane/link\w*\.",
+    (r"nng/", r"dataplane/(command|event|edge)\w*\.|controlplane/link\w*\.",
      "nng is used only at the edges: commands and events of the dataplane, link of the controlplane"),
     (r"cjson/", r"common/wire/\w*json\w*\.|controlplane/\w*json\w*\.|ctl/json\.c", "cJSON is used only in the JSON files"),
     (r"openssl/", r"common/core/((proof|digest)\.c|pem\.[ch])|dataplane/(tls|stream|key_cache)\w*\.|controlplane/http_tls\w*\.",

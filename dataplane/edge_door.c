@@ -1,0 +1,160 @@
+/*
+ * edge_door.c - see edge_door.h.
+ */
+#include "edge_door.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define DOOR_MAGIC 0x444f4f52u
+
+struct edge_door {
+	unsigned magic;
+	nng_socket socket; /* borrowed */
+	nng_listener listener;
+	struct event *timer;
+	struct sockaddr_un addr;
+	unsigned char hello[8]; /* what a peer says first */
+	int fd;			/* the check that is under way, -1 = none */
+	unsigned missed;	/* checks in a row */
+	atomic_bool awaited;	/* the check was not noticed yet; cleared by nng's threads */
+};
+
+bool door_seen(struct edge_door *d, nng_pipe p)
+{
+	uint64_t pid;
+
+	if (nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_PID, &pid) != 0 || pid != (uint64_t)getpid())
+		return false;
+	return atomic_exchange(&d->awaited, false);
+}
+
+static int listen_on(struct edge_door *d)
+{
+	char url[sizeof(d->addr.sun_path) + sizeof("ipc://")];
+	int rc;
+
+	snprintf(url, sizeof(url), "ipc://%s", d->addr.sun_path);
+	rc = nng_listener_create(&d->listener, d->socket, url);
+	if (rc != 0)
+		return rc;
+	rc = nng_listener_set_int(d->listener, NNG_OPT_IPC_PERMISSIONS, 0600);
+	if (rc == 0)
+		rc = nng_listener_start(d->listener, 0);
+	if (rc != 0)
+		nng_listener_close(d->listener);
+	return rc;
+}
+
+static void check_end(struct edge_door *d)
+{
+	if (d->fd != -1)
+		close(d->fd);
+	d->fd = -1;
+	atomic_store(&d->awaited, false);
+}
+
+/* Closing takes the file away, and with it all who wait inside: they come again. */
+static void open_anew(struct edge_door *d)
+{
+	int rc;
+
+	np_log(NP_LOG_WARN, NULL, "%s does not accept any more and is opened anew",
+	       d->addr.sun_path);
+	nng_listener_close(d->listener);
+	unlink(d->addr.sun_path);
+	rc = listen_on(d);
+	if (rc != 0) /* the next check fails as well, and it is tried again */
+		np_log(NP_LOG_ERROR, NULL, "%s: %s", d->addr.sun_path, nng_strerror(rc));
+}
+
+/* What fails for want of descriptors says nothing about the door. */
+static void check_begin(struct edge_door *d)
+{
+	d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (d->fd == -1)
+		return;
+	atomic_store(&d->awaited, true);
+	if (connect(d->fd, (const struct sockaddr *)&d->addr, sizeof(d->addr)) == -1)
+		return; /* a full backlog, or no listener: not noticed */
+	if (send(d->fd, d->hello, sizeof(d->hello), MSG_NOSIGNAL) != (ssize_t)sizeof(d->hello))
+		check_end(d);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct edge_door *d = arg;
+
+	(void)fd;
+	(void)what;
+	NP_CHECK_MAGIC(d, DOOR_MAGIC);
+	if (d->fd != -1 && atomic_load(&d->awaited))
+		d->missed++;
+	else
+		d->missed = 0;
+	check_end(d);
+	if (d->missed >= DOOR_DEAF) {
+		d->missed = 0;
+		open_anew(d);
+	}
+	check_begin(d);
+}
+
+enum np_err door_open(nng_socket socket, const char *path, struct event_base *base,
+		      struct edge_door **out, struct np_diag *diag)
+{
+	const struct timeval often = {.tv_sec = DOOR_CHECK_MS / 1000,
+				      .tv_usec = DOOR_CHECK_MS % 1000 * 1000};
+	struct edge_door *d;
+	int rc, peer;
+
+	if (strlen(path) >= sizeof(d->addr.sun_path))
+		return np_diag_set(diag, NP_ELIMIT, "socket", "%s: too long for a socket's path",
+				   path);
+	d = np_calloc(1, sizeof(*d));
+	if (d == NULL)
+		return NP_ENOMEM;
+	d->magic = DOOR_MAGIC;
+	d->socket = socket;
+	d->fd = -1;
+	d->addr.sun_family = AF_UNIX;
+	memcpy(d->addr.sun_path, path, strlen(path));
+	rc = nng_socket_get_int(socket, NNG_OPT_PEER, &peer);
+	NP_ASSERT(rc == 0);
+	memcpy(d->hello, (unsigned char[]){0, 'S', 'P', 0, 0, (unsigned char)peer, 0, 0},
+	       sizeof(d->hello));
+	d->timer = event_new(base, -1, EV_PERSIST, on_timer, d);
+	if (d->timer == NULL || event_add(d->timer, &often) != 0) {
+		door_shut(d);
+		return NP_ENOMEM;
+	}
+	*out = d; /* before the first pipe */
+	rc = listen_on(d);
+	if (rc != 0) {
+		*out = NULL;
+		door_shut(d);
+		return np_diag_set(diag, rc == NNG_ENOMEM ? NP_ENOMEM : NP_ESYS, "socket", "%s: %s",
+				   path, nng_strerror(rc));
+	}
+	return NP_OK;
+}
+
+void door_shut(struct edge_door *d)
+{
+	if (d == NULL)
+		return;
+	if (d->timer != NULL)
+		event_free(d->timer);
+	check_end(d);
+	d->magic = 0;
+	np_free(d);
+}

@@ -1,0 +1,77 @@
+"""The control sockets go on accepting, whatever becomes of those who come.
+
+A peer that is gone before the library has shaken hands with it can end a listener's accepting for good:
+kill -9 of a controller, a port scanner, a script that connects and leaves.
+"""
+import contextlib
+import os
+import socket
+import threading
+
+import pytest
+
+from np_control import DataPlane
+from np_net import wait_for
+
+NAMES = ("ctl.sock", "events.sock", "events.json.sock")
+
+
+@pytest.fixture
+def node(tmp_path):
+    n = DataPlane(tmp_path / "run")
+    yield n
+    if n.alive():
+        n.terminate()
+    n.close()
+
+
+def come_and_go(path, times):
+    for _ in range(times):
+        with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
+            s.connect(path)
+
+
+def answers(node):
+    with contextlib.suppress(OSError):
+        return node.client(timeout=0.5).ask(ping={"nonce": "1"})["code"] == "CODE_OK"
+
+
+def hears(node, name):
+    """An event comes: a lease, at the latest five seconds later."""
+    with contextlib.suppress(OSError), contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+        s.settimeout(12)
+        s.connect(node.path(name))
+        s.sendall(b"\0SP\0\0\x21\0\0")
+        got = b""
+        while len(got) < 40:  # more than the greeting
+            more = s.recv(4096)
+            if not more:
+                return False
+            got += more
+        return True
+
+
+@pytest.mark.sanitize
+def test_callers_that_leave_at_once(node):
+    threads = [threading.Thread(target=come_and_go, args=(node.path(name), 300)) for name in NAMES for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    wait_for("an answer", lambda: answers(node), 20)
+    for name in NAMES[1:]:
+        wait_for(f"an event of {name}", lambda name=name: hears(node, name), 20)
+    c = node.client()
+    assert c.ask(info={})["code"] == "CODE_OK"
+    assert all(os.stat(node.path(name)).st_mode & 0o777 == 0o600 for name in NAMES)
+
+
+@pytest.mark.slow
+def test_a_quiet_client_is_left_alone(node):
+    """What the node does to try its own doors disturbs nobody."""
+    c, e = node.client(), node.events()
+    first = e.wait("a lease", lambda x: "lease" in x, 20)
+    e.wait("the next lease", lambda x: "lease" in x and x["seq"] != first["seq"], 20)
+    assert c.ask(ping={"nonce": "2"})["code"] == "CODE_OK"
+    assert [int(x["seq"]) for x in e.all] == list(range(int(first["seq"]), int(first["seq"]) + len(e.all)))
+    assert "opened anew" not in node.log()
