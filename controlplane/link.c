@@ -79,8 +79,9 @@ struct link {
 	struct link_pending *pending;
 	unsigned npending;
 	uint32_t number;
-	struct np_mono dead_at; /* with dying */
-	bool up, reset, dying;	/* dying: one socket is down, the other gets DYING_MS */
+	struct np_mono dead_at;	   /* with dying */
+	struct np_mono dial_until; /* without up */
+	bool up, reset, dying;	   /* dying: one socket is down, the other gets DYING_MS */
 };
 
 static void wake(int wake_fd)
@@ -284,6 +285,7 @@ static void conn_open(struct link *l)
 	int rc = 0;
 
 	l->dying = false;
+	l->dial_until = np_mono_add_ms(np_mono_now(), LINK_DIAL_MS);
 	l->conn = conn_new(l->wake_fd);
 	/* Events first: what happens after the state was asked for must not be missed. */
 	for (int i = END_COUNT - 1; i >= 0 && l->conn != NULL && rc == 0; i--)
@@ -305,6 +307,8 @@ static void timer_update(struct link *l)
 
 	if (l->dying)
 		first = l->dead_at;
+	else if (l->conn != NULL && !l->up)
+		first = l->dial_until;
 	DL_FOREACH (l->pending, p) {
 		if (!np_mono_is_set(first) || np_mono_before(p->deadline, first))
 			first = p->deadline;
@@ -343,6 +347,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (l->dying && !np_mono_before(now, l->dead_at)) {
 		l->dying = false;
 		link_reset(l);
+	} else if (!l->up && !np_mono_before(now, l->dial_until)) {
+		/* A peer that goes away in the middle of the handshake can end nng's dialling for
+		 * good (1.5.2: it takes NNG_ECLOSED of the connection for its own end). */
+		conn_close(l, 0);
+		conn_open(l);
 	}
 	DL_FOREACH_SAFE (l->pending, p, tmp) {
 		if (!np_mono_before(now, p->deadline))
@@ -566,7 +575,7 @@ void link_reset(struct link *l)
 /*
  * A dial that is under way is left alone: it is tried again every LINK_REDIAL_MS by itself, and a
  * connection that goes away in the middle of nng's handshake can leave the listener at the other
- * end without an accept for good (nng 1.5.2).
+ * end without an accept (nng 1.5.2), until the data plane finds out.
  */
 void link_kick(struct link *l)
 {

@@ -17,6 +17,7 @@
 #define LINK_QUEUE_MAX 1024 /* messages of one socket that wait for the loop */
 #define LINK_BATCH_MAX 64   /* messages of one socket that are handled per wake-up */
 #define LINK_REDIAL_MS 100  /* at most between two attempts */
+#define LINK_DIAL_MS   2000 /* without success; then with new sockets, as nng may have given up */
 
 struct link;
 

@@ -1,0 +1,207 @@
+/*
+ * test_link.c - link.c against a data plane whose sockets are there, away, or behave badly.
+ */
+#include "link.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/pubsub0/pub.h>
+#include <nng/protocol/reqrep0/rep.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_S 30
+
+static struct event_base *base;
+static char dir[64], paths[2][96];
+static unsigned ups;
+
+static void on_up(void *arg, int pid)
+{
+	(void)arg;
+	assert_int_equal(pid, getpid());
+	ups++;
+	event_base_loopbreak(base);
+}
+
+static void on_down(void *arg)
+{
+	(void)arg;
+	event_base_loopbreak(base);
+}
+
+static void on_event(void *arg, const struct ctl_event *ev)
+{
+	(void)arg;
+	(void)ev;
+}
+
+static const struct link_callbacks callbacks = {
+    .on_up = on_up, .on_down = on_down, .on_event = on_event};
+
+static int setup(void **state)
+{
+	sigset_t all;
+
+	(void)state;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	snprintf(dir, sizeof(dir), "/tmp/np-test-XXXXXX");
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	snprintf(paths[0], sizeof(paths[0]), "%s/ctl.sock", dir);
+	snprintf(paths[1], sizeof(paths[1]), "%s/events.sock", dir);
+	base = event_base_new();
+	ups = 0;
+	return base == NULL ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	event_base_free(base);
+	unlink(paths[0]);
+	unlink(paths[1]);
+	return rmdir(dir);
+}
+
+static void loop_s(int seconds)
+{
+	event_base_loopexit(base, &(struct timeval){.tv_sec = seconds});
+	event_base_dispatch(base);
+}
+
+/* -- the other side -- */
+
+static void plane_open(nng_socket sockets[2])
+{
+	char url[128];
+
+	assert_int_equal(nng_rep0_open_raw(&sockets[0]), 0);
+	assert_int_equal(nng_pub0_open(&sockets[1]), 0);
+	for (int i = 0; i < 2; i++) {
+		snprintf(url, sizeof(url), "ipc://%.90s", paths[i]);
+		assert_int_equal(nng_listen(sockets[i], url, NULL, 0), 0);
+	}
+}
+
+/* Lets everybody in and goes at once: as one that is killed in the middle of the handshake. */
+struct rude {
+	pthread_t thread;
+	int fds[2];
+	atomic_bool end;
+	unsigned came;
+};
+
+static void *rude_run(void *arg)
+{
+	struct rude *r = arg;
+	struct pollfd fds[2] = {{.fd = r->fds[0], .events = POLLIN},
+				{.fd = r->fds[1], .events = POLLIN}};
+
+	while (!atomic_load(&r->end)) {
+		poll(fds, 2, 20);
+		for (int i = 0; i < 2; i++) {
+			int fd = accept4(r->fds[i], NULL, NULL, SOCK_CLOEXEC);
+
+			if (fd == -1)
+				continue;
+			r->came++;
+			close(fd);
+		}
+	}
+	return NULL;
+}
+
+static void rude_start(struct rude *r)
+{
+	for (int i = 0; i < 2; i++) {
+		struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+		snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", paths[i]);
+		r->fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_int_equal(bind(r->fds[i], (struct sockaddr *)&a, sizeof(a)), 0);
+		assert_int_equal(listen(r->fds[i], 16), 0);
+	}
+	assert_int_equal(pthread_create(&r->thread, NULL, rude_run, r), 0);
+}
+
+static void rude_stop(struct rude *r)
+{
+	atomic_store(&r->end, true);
+	pthread_join(r->thread, NULL);
+	for (int i = 0; i < 2; i++) {
+		close(r->fds[i]);
+		unlink(paths[i]);
+	}
+}
+
+static void link__no_plane_yet__connected_when_it_comes(void **state)
+{
+	nng_socket sockets[2];
+	struct link *l;
+
+	(void)state;
+	assert_int_equal(link_new(base, paths[0], paths[1], &callbacks, NULL, &l), NP_OK);
+	loop_s(1);
+	assert_int_equal(ups, 0);
+	plane_open(sockets);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 1);
+	for (int i = 0; i < 2; i++)
+		nng_close(sockets[i]);
+	loop_s(PATIENCE_S); /* down */
+	plane_open(sockets);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 2);
+	link_free(l);
+	for (int i = 0; i < 2; i++)
+		nng_close(sockets[i]);
+}
+
+/* The library may give up dialling for good when its peer is gone in the middle of the handshake. */
+static void link__planes_that_die_in_the_handshake__next_one_found(void **state)
+{
+	struct rude r = {.came = 0};
+	nng_socket sockets[2];
+	struct link *l;
+
+	(void)state;
+	rude_start(&r);
+	assert_int_equal(link_new(base, paths[0], paths[1], &callbacks, NULL, &l), NP_OK);
+	loop_s(4);
+	rude_stop(&r);
+	assert_true(r.came > 1);
+	plane_open(sockets);
+	loop_s(PATIENCE_S);
+	assert_true(ups >= 1);
+	link_free(l);
+	for (int i = 0; i < 2; i++)
+		nng_close(sockets[i]);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(link__no_plane_yet__connected_when_it_comes),
+	    TEST(link__planes_that_die_in_the_handshake__next_one_found),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
