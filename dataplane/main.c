@@ -1,8 +1,8 @@
 /*
  * main.c - nodepass-dataplane: options, signals, life of the process.
  *
- * The URL comes through a sealed memfd (--url-fd), so that its key is never in argv; argv shows the
- * rest. A URL in argv works too, for who starts this program by hand.
+ * The URLs come through a sealed memfd (--url-fd), so that their keys are never in argv; argv shows
+ * the rest. A URL in argv works too, for who starts this program by hand.
  */
 #include "base/alloc.h"
 #include "base/fd_text.h"
@@ -17,6 +17,7 @@
 #include "stream.h"
 #include "tls.h"
 #include "tls_files.h"
+#include "url_set.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -42,15 +43,17 @@
 struct runtime runtime;
 
 static int change_fd = -1;
-/* log= of the URL. */
+/* log= of the (first) URL, for what concerns the process. */
 static enum np_log_level threshold = NP_LOG_INFO;
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: nodepass-dataplane [--url-fd=N] URL\n"
-		    "       nodepass-dataplane --run-dir=DIR [--ready-fd=N]\n"
-		    "Runs one tunnel, or those that it is told to over DIR/ctl.sock; nodepass(1)\n"
-		    "starts it. See nodepass --help.\n");
+	fprintf(
+	    to,
+	    "usage: nodepass-dataplane [--url-fd=N] URL\n"
+	    "       nodepass-dataplane --run-dir=DIR [--ready-fd=N]\n"
+	    "Runs the tunnels of its URLs (several: in the descriptor, a line each), or those\n"
+	    "that it is told to over DIR/ctl.sock; nodepass(1) starts it. See nodepass --help.\n");
 }
 
 static const char *env_get(void *arg, const char *name)
@@ -123,13 +126,13 @@ static bool options_parse(int argc, char **argv, struct options *o)
 	return true;
 }
 
-/* The URL as given, to be freed and wiped by the caller; NULL: said on standard error. */
+/* The URLs as given, a line each, to be freed and wiped by the caller; NULL: said on standard error. */
 static char *url_of(const struct options *o)
 {
 	char *url;
 
 	if (o->url_fd != -1)
-		url = np_fd_text((int)o->url_fd, NP_URL_MAX);
+		url = np_fd_text((int)o->url_fd, NP_URL_LIST_MAX);
 	else
 		url = o->url != NULL ? np_strdup(o->url) : NULL;
 	if (url == NULL)
@@ -215,7 +218,7 @@ static int run(struct registry *r, int sig_fd)
 		int timeout = -1;
 
 		registry_counts(r, &counts);
-		if (counts.failed > 0 && !stopping) /* standalone: one instance */
+		if (counts.failed > 0 && !stopping) /* all of them, or none */
 			return EXIT_RUN;
 		if (counts.stopped == counts.all)
 			return 0;
@@ -268,7 +271,7 @@ static void end_all(struct registry *r)
 	}
 }
 
-static int serve(struct np_config *cfg, int sig_fd)
+static int serve(struct url_set *urls, int sig_fd)
 {
 	struct registry *r = registry_new(NULL, on_change, NULL);
 	struct registry_counts counts;
@@ -277,7 +280,7 @@ static int serve(struct np_config *cfg, int sig_fd)
 	int status = EXIT_RUN;
 
 	if (err == NP_OK) {
-		err = registry_add(r, "", cfg, &diag);
+		err = url_set_start(urls, r, &diag);
 		if (err == NP_EINVAL || err == NP_ESYS) /* a file that the URL names */
 			status = EXIT_USAGE;
 	}
@@ -293,7 +296,7 @@ static int serve(struct np_config *cfg, int sig_fd)
 		registry_counts(r, &counts);
 	if (workers_count() > 0)
 		workers_stop();
-	if (r != NULL && counts.stopped == counts.all)
+	if (r != NULL && (err != NP_OK || counts.stopped == counts.all))
 		registry_free(r);
 	return status;
 }
@@ -356,40 +359,25 @@ static int run_managed(const struct options *o)
 	return status;
 }
 
-static int run_url(const struct options *o)
+static int run_urls(const struct options *o)
 {
-	struct np_config cfg;
-	struct np_diag diag;
-	int sig_fd, status;
-	char *url = url_of(o);
+	struct url_set urls = {.n = 0};
+	int sig_fd = -1, status = EXIT_USAGE;
+	char *text = url_of(o);
 
-	if (url == NULL)
-		return EXIT_USAGE;
-	if (np_config_parse(url, &cfg, &diag) != NP_OK) {
-		fprintf(stderr, "nodepass: %s\n", diag.text);
-		np_wipe(url, strlen(url));
-		np_free(url);
-		return EXIT_USAGE;
+	if (text != NULL && url_set_read(text, &urls)) {
+		status = EXIT_RUN;
+		sig_fd = begin();
 	}
-	np_wipe(url, strlen(url));
-	np_free(url);
-	if (cfg.role == NP_ROLE_MASTER) {
-		fprintf(stderr, "nodepass-dataplane: master:// is not a data plane's URL\n");
-		np_config_release(&cfg);
-		return EXIT_USAGE;
+	if (sig_fd != -1) {
+		threshold = urls.cfg[0].log;
+		load_env();
+		raise_nofile();
+		url_set_warn(&urls);
+		status = serve(&urls, sig_fd);
+		finish(sig_fd);
 	}
-	sig_fd = begin();
-	if (sig_fd == -1) {
-		np_config_release(&cfg);
-		return EXIT_RUN;
-	}
-	threshold = cfg.log;
-	load_env();
-	raise_nofile();
-	np_config_warnings(&cfg, say_warning, NULL);
-	status = serve(&cfg, sig_fd);
-	np_config_release(&cfg);
-	finish(sig_fd);
+	url_set_release(&urls);
 	return status;
 }
 
@@ -403,5 +391,5 @@ int main(int argc, char **argv)
 	if (o.url == NULL && o.url_fd == -1 &&
 	    (o.run_dir != NULL || (dir != NULL && dir[0] != '\0')))
 		return run_managed(&o);
-	return run_url(&o);
+	return run_urls(&o);
 }

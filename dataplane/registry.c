@@ -196,9 +196,16 @@ enum np_err registry_add(struct registry *r, const char *id, struct np_config *c
 		entry_free(e);
 		return err;
 	}
-	run->phase = RUN_STARTED;
-	run_order(run, ORDER_START, 0, NP_REASON_DONE);
+	run->phase = RUN_MADE;
 	return NP_OK;
+}
+
+void registry_start(struct registry *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		r->entries[i]->cur->phase = RUN_STARTED;
+		run_order(r->entries[i]->cur, ORDER_START, 0, NP_REASON_DONE);
+	}
 }
 
 static void end_runs(struct entry *e, int64_t ms)

@@ -4,7 +4,7 @@
  * Told the same thing twice it does it once. A change that the running instance can take over is
  * handed to it; any other change makes a new instance first (its listeners are bound, or handed
  * over when the address is the same one) and lets the old one finish. A failed instance is tried
- * again after 1 s, doubling to 10 s. Commands come from commands.c, or from main.c for one URL.
+ * again after 1 s, doubling to 10 s. Commands come from commands.c, or from url_set.c for URLs.
  */
 #ifndef NP_REGISTRY_H
 #define NP_REGISTRY_H
@@ -22,7 +22,7 @@
 struct registry;
 
 /*
- * registry_new - @base: main's loop, for retry and restart timers; NULL for a process with one URL
+ * registry_new - @base: main's loop, for retry and restart timers; NULL for a process with URLs
  * (no retry, no restart then). @on_change is called when the status of @id changed (state, mode,
  * error, listen, starts, removal): with a base on main, within its loop; without one on any
  * worker, with id "". Look with registry_status or registry_counts.
@@ -30,10 +30,11 @@ struct registry;
 struct registry *registry_new(struct event_base *base, void (*on_change)(void *arg, const char *id),
 			      void *arg);
 
-/* registry_add - one URL's process: a new instance from @cfg (taken on success), started.
- * Errors: NP_EEXIST, NP_ELIMIT, those of instance_new. */
+/* registry_add - a process with URLs: makes an instance from @cfg (taken on success); registry_start
+ * starts those that were made. Errors: NP_EEXIST, NP_ELIMIT, those of instance_new. */
 enum np_err registry_add(struct registry *r, const char *id, struct np_config *cfg,
 			 struct np_diag *diag) NP_MUST_CHECK;
+void registry_start(struct registry *r);
 
 /*
  * registry_apply - @spec is what the instance should be from now on (copied). @dry_run: checks

@@ -56,6 +56,12 @@ static enum np_err bad_option(char **argv, struct np_diag *diag)
 			   "unknown option '%s'; 'nodepass --help' lists what there is", shown);
 }
 
+/* A single word is taken for a URL whatever it is: who reads it can say what is wrong with it. */
+static bool is_url_or_file(const char *word)
+{
+	return word[0] == '@' || strstr(word, "://") != NULL;
+}
+
 static enum np_err parse_words(int n, char **words, struct args *out, struct np_diag *diag)
 {
 	char shown[SHOWN_MAX];
@@ -67,16 +73,13 @@ static enum np_err parse_words(int n, char **words, struct args *out, struct np_
 					   "empty argument: a URL is wanted, such as "
 					   "\"server://:10101/127.0.0.1:8080\"");
 	}
-	if (n > 1) {
-		bool second_url = !key && strstr(words[1], "://") != NULL;
-
-		args_redact(words[1], shown, sizeof(shown));
-		return np_diag_set(diag, NP_EINVAL, "argument",
-				   second_url ? "one URL at a time: '%s' is the second"
-					      : "unexpected argument '%s'",
-				   shown);
+	for (int i = key ? 1 : 0; n > 1 && i < n; i++) {
+		if (!key && is_url_or_file(words[i]))
+			continue;
+		args_redact(words[i], shown, sizeof(shown));
+		return np_diag_set(diag, NP_EINVAL, "argument", "unexpected argument '%s'", shown);
 	}
-	*out = (struct args){.action = key ? ARGS_KEY : ARGS_URL, .url = key ? NULL : words[0]};
+	*out = (struct args){.action = key ? ARGS_KEY : ARGS_URL, .words = key ? NULL : words};
 	return NP_OK;
 }
 

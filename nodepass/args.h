@@ -21,8 +21,8 @@ enum args_action {
 
 struct args {
 	enum args_action action;
-	char *url;    /* borrowed from argv; ARGS_URL only */
-	char **words; /* borrowed from argv: what follows "ctl", NULL at the end; ARGS_CTL only */
+	char **words; /* borrowed from argv, NULL at the end. ARGS_URL: URLs and @files, ARGS_CTL:
+		       * what follows "ctl" */
 };
 
 /*

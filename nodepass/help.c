@@ -11,6 +11,7 @@
 static const char synopsis[] =
     "Usage: nodepass \"<core>://[<key>@]<tunnel_addr>/<target_addr>[,<target_addr>...]"
     "[?<name>=<value>&...]\"\n"
+    "       nodepass \"<url>\" \"<url>\"... | @<file>...\n"
     "       nodepass \"master://<api_addr>[/<prefix>][?<name>=<value>&...]\"\n"
     "       nodepass ctl <command> [<argument>...]\n"
     "       nodepass key\n"
@@ -29,7 +30,12 @@ static const char cores[] =
     "\n"
     "  Addresses: host:port, [v6]:port, :port (all addresses). The key is what server and client "
     "have in\n"
-    "  common; without one the port number stands in for it, which protects nothing.\n";
+    "  common; without one the port number stands in for it, which protects nothing.\n"
+    "\n"
+    "  Several URLs of servers and clients run in one process, each an instance with its number in "
+    "the\n"
+    "  log. @<file> holds a URL a line; what follows # is a comment. Nothing starts when one is "
+    "wrong.\n";
 
 static const char commands[] =
     "Commands and options\n"
@@ -44,6 +50,7 @@ static const char examples[] =
     "  where visitors come in:  nodepass \"server://KEY@:10101/:8080?tls=1&mode=1\"\n"
     "  where the service is:    nodepass \"client://KEY@example.org:10101/127.0.0.1:80?mode=2\"\n"
     "  one end alone:           nodepass \"client://127.0.0.1:8080/example.org:80?mode=1\"\n"
+    "  several in one process:  nodepass @tunnels.conf\n"
     "  many of them, managed:   nodepass \"master://127.0.0.1:9090\"\n"
     "                           nodepass ctl add \"server://KEY@:10101/:8080?tls=1&mode=1\"\n"
     "\n"

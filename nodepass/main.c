@@ -1,15 +1,15 @@
 /*
  * main.c - nodepass, the program that a person types.
  *
- * Prints what is asked for (help, version, a key) or checks the URL and becomes the plane that
- * serves it. Serves nothing itself; keeps the key out of argv, of the environment and of every
+ * Prints what is asked for (help, version, a key) or checks the URLs and becomes the plane that
+ * serves them. Serves nothing itself; keeps the key out of argv, of the environment and of every
  * message.
  */
 #include "args.h"
 #include "help.h"
 #include "plane.h"
+#include "urls.h"
 
-#include "core/config.h"
 #include "core/proof.h"
 
 #include <errno.h>
@@ -66,74 +66,34 @@ static int print_key(void)
 	return status;
 }
 
-/*
- * check_prefix - /healthz, /readyz and /metrics lie at the root of the API's address, outside the
- * prefix; an API below one of these words would be mistaken for them.
- */
-static enum np_err check_prefix(const struct np_config *c, struct np_diag *diag)
+/* become - execs the plane for checked URLs; returns the exit status when that fails. */
+static int become(struct urls *u)
 {
-	static const char *const taken[] = {"healthz", "readyz", "metrics"};
-	const char *word;
-	size_t len;
-
-	if (c->role != NP_ROLE_MASTER)
-		return NP_OK;
-	word = c->prefix + strspn(c->prefix, "/");
-	len = strcspn(word, "/");
-	for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); i++) {
-		if (strlen(taken[i]) == len && memcmp(word, taken[i], len) == 0)
-			return np_diag_set(
-			    diag, NP_EINVAL, "prefix",
-			    "API prefix: \"/%s\" is a page of its own, another word is "
-			    "wanted",
-			    taken[i]);
-	}
-	return NP_OK;
-}
-
-/* become - execs the plane for a checked URL; returns the exit status when that fails. */
-static int become(const struct np_config *c, const char *public_url)
-{
-	const char *program = c->role == NP_ROLE_MASTER ? PLANE_CONTROL : PLANE_DATA;
+	const char *program = u->master ? PLANE_CONTROL : PLANE_DATA;
+	const char *list = np_buf_cstr(&u->list);
 	struct np_diag diag;
 	int fd;
 
-	if (plane_url_fd(c->url, &fd) != NP_OK) {
+	if (list == NULL)
+		return complain(EXIT_RUN, np_err_text(u->list.err));
+	if (plane_url_fd(list, &fd) != NP_OK) {
 		fprintf(stderr, "nodepass: cannot hand over the URL: %s\n", strerror(errno));
 		return EXIT_RUN;
 	}
-	if (plane_become(program, fd, public_url, &diag) != NP_OK)
+	if (plane_become(program, fd, u->shown, &diag) != NP_OK)
 		return complain(EXIT_RUN, diag.text);
 	return EXIT_OK;
 }
 
-static int run(char *url)
+static int run(char **words)
 {
-	struct np_config config;
-	struct np_diag diag = {.text = ""};
-	struct np_buf public_url;
-	const char *text;
-	enum np_err err = np_config_parse(url, &config, &diag);
+	struct urls urls;
 	int status;
 
-	/* config holds a copy; what other users of the machine can read goes first. */
-	np_wipe(url, strlen(url));
-	if (err != NP_OK)
-		return complain(err == NP_ENOMEM ? EXIT_RUN : EXIT_INPUT,
-				diag.text[0] != '\0' ? diag.text : np_err_text(err));
-	if (check_prefix(&config, &diag) != NP_OK) {
-		np_config_release(&config);
-		return complain(EXIT_INPUT, diag.text);
-	}
-	np_buf_init(&public_url, NP_URL_MAX);
-	err = np_config_public_url(&config, &public_url);
-	text = err == NP_OK ? np_buf_cstr(&public_url) : NULL;
-	if (text == NULL)
-		status = complain(EXIT_RUN, np_err_text(err != NP_OK ? err : public_url.err));
-	else
-		status = become(&config, text);
-	np_buf_release(&public_url);
-	np_config_release(&config);
+	urls_read(words, &urls, &status);
+	if (status == EXIT_OK)
+		status = become(&urls);
+	urls_release(&urls);
 	return status;
 }
 
@@ -160,7 +120,7 @@ int main(int argc, char **argv)
 			return complain(EXIT_RUN, diag.text);
 		return EXIT_OK;
 	case ARGS_URL:
-		return run(args.url);
+		return run(args.words);
 	}
 	return EXIT_INPUT;
 }

@@ -100,12 +100,14 @@ static enum np_err become(const char *const *argv, struct np_diag *diag)
 			   places);
 }
 
-enum np_err plane_become(const char *program, int fd, const char *public_url, struct np_diag *diag)
+enum np_err plane_become(const char *program, int fd, char *const *shown, struct np_diag *diag)
 {
 	char option[32];
-	const char *argv[] = {program, option, public_url, NULL};
+	const char *argv[PLANE_SHOWN_MAX + 3] = {program, option};
 
 	snprintf(option, sizeof(option), "--url-fd=%d", fd);
+	for (size_t i = 0; i < PLANE_SHOWN_MAX && shown[i] != NULL; i++)
+		argv[i + 2] = shown[i];
 	return become(argv, diag);
 }
 

@@ -10,17 +10,19 @@
 #include "base/err.h"
 
 /*
- * plane_url_fd - @url (without NUL) in a sealed memfd at offset 0, number > 2, kept open across
+ * plane_url_fd - @url, or a list of them (without NUL) in a sealed memfd at offset 0, number > 2, kept open across
  * exec. Errors: NP_ESYS, errno says why.
  */
 enum np_err plane_url_fd(const char *url, int *fd) NP_MUST_CHECK;
 
 /*
- * plane_become - execs @program --url-fd=@fd @public_url; returns on failure only. Looks beside
+ * plane_become - execs @program --url-fd=@fd @shown (at most PLANE_SHOWN_MAX words, NULL at the
+ * end); returns on failure only. Looks beside
  * this program, then in ../libexec/nodepass from there, then in the configured folder.
  * @diag: one line that names the places. Errors: NP_ENOTFOUND, NP_ESYS.
  */
-enum np_err plane_become(const char *program, int fd, const char *public_url,
+#define PLANE_SHOWN_MAX 20
+enum np_err plane_become(const char *program, int fd, char *const *shown,
 			 struct np_diag *diag) NP_MUST_CHECK;
 
 /*

@@ -6,18 +6,25 @@
 #include "base/alloc.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 char *np_fd_text(int fd, size_t max)
 {
-	char *text = np_calloc(1, max + 2);
+	struct stat st;
 	size_t len = 0;
 	ssize_t n = 1;
+	char *text;
 	int saved;
 
+	/* A file says how much it takes. */
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uintmax_t)st.st_size < max)
+		max = (size_t)st.st_size;
+	text = np_calloc(1, max + 2);
 	if (text != NULL && lseek(fd, 0, SEEK_SET) == -1 && errno != ESPIPE)
 		n = -1;
 	while (text != NULL && n > 0 && len <= max) {

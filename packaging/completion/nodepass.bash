@@ -68,6 +68,7 @@ _nodepass() {
         ;;
     *://*) ;;
     -*) mapfile -t COMPREPLY < <(compgen -W "--help --version" -- "$word") ;;
+    @*) mapfile -t COMPREPLY < <(compgen -P @ -f -- "${word#@}") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "server:// client:// master:// key ctl" -- "$word") ;;
     esac
     if [ -z "$quote" ]; then
@@ -75,7 +76,7 @@ _nodepass() {
         case $word in *[:=]*) head=${word%"${word##*[:=]}"} ;; *) head="" ;; esac
         for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]=${COMPREPLY[i]#"$head"}; done
     fi
-    case ${COMPREPLY[0]-} in key | ctl | --*) ;; *) compopt -o nospace 2>/dev/null ;; esac
+    case ${COMPREPLY[0]-} in key | ctl | --* | @*) ;; *) compopt -o nospace 2>/dev/null ;; esac
 }
 
 complete -F _nodepass nodepass

@@ -9,6 +9,8 @@ function __nodepass_words
             while read -l name
                 echo $head$name
             end
+    else if string match -q '@*' -- $word
+        printf '@%s\n' (__fish_complete_path (string sub -s 2 -- $word))
     else if not string match -q '*://*' -- $word
         printf '%s\n' server:// client:// master:// key ctl
     end

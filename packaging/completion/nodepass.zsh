@@ -39,6 +39,10 @@ case $PREFIX in
     ;;
 *://*) ;;
 -*) compadd -- --help --version ;;
+@*)
+    compset -P '@'
+    _files
+    ;;
 *)
     compadd key ctl
     compadd -S '' -- server:// client:// master://

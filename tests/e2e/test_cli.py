@@ -3,13 +3,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 
 import pytest
 
 import np_harness
-from np_net import SLACK, text_of, wait_for
+from np_net import SLACK, is_listening, served, text_of, wait_for
 
 KEY = "a-secret-that-nobody-may-see"
 TG = "127.0.0.1:10101/127.0.0.1:8080"
@@ -89,7 +90,14 @@ BAD = [
     (["-x"], "-x"),
     (["--help=me"], "--help=me"),
     ([S, "--loud"], "--loud"),
-    ([S, C], "client://"),
+    ([S, "client://127.0.0.1:1"], "URL 2: target"),
+    ([S, C + "?tls=9"], "URL 2: .*tls=9"),
+    ([S, "master://127.0.0.1:9090"], "URL 2: .*master"),
+    (["master://127.0.0.1:9090", S], "URL 1: .*master"),
+    (["@"], "file"),
+    (["@/nonexistent/tunnels.conf"], "/nonexistent/tunnels.conf: No such"),
+    (["@/"], "/: .*directory"),
+    (["@/dev/null"], "/dev/null: .*no URL"),
     ([S, "tls=1"], "tls=1"),
     (["key", "please"], "please"),
     (["nodepass"], "nodepass"),
@@ -145,7 +153,8 @@ def test_unknown_parameter_names_the_nearest_and_all_known():
     [f"server://{KEY}@/127.0.0.1:1"],
     [f"server:/{KEY}@{TG}"],
     [f"{KEY}@{TG}"],
-    [S, f"client://{KEY}@{TG}"],
+    [S, f"client://{KEY}@{TG}?nope=1"],
+    [S, f"{KEY}@{TG}"],
     [f"--url=server://{KEY}@{TG}"],
     [f"master://{KEY}@127.0.0.1:9090?tls=9"],
 ])
@@ -165,6 +174,104 @@ def test_no_error_shows_the_key(args):
 def test_a_master_url_is_checked_before_anything_starts(url, named):
     lines = refused(url)
     assert len(lines) == 1 and re.search(named, lines[0])
+
+
+# ------------------------------------------------------------------ several URLs
+
+def test_a_file_with_bad_lines__each_is_named__nothing_starts(bench, tmp_path):
+    visit, conf = bench.addr(2), tmp_path / "tunnels.conf"
+    conf.write_text(f"""# tunnels of this host
+
+   client://{text_of(visit)}/{TG.split('/')[1]}?mode=1   # a good one
+client://{KEY}@{TG}?rate=x
+\tserver://{KEY}@:1
+client://{KEY}@{TG}?mode=2 tls=1
+""" + f"client://{KEY}@{TG}?sni=" + "a" * 6000 + f"\nclient://{KEY}@{TG}?mode=3")
+    lines = refused(f"@{conf}")
+    assert [x.split(": ")[1] for x in lines] == [f"{conf}:{n}" for n in (4, 5, 6, 7, 8)]
+    for line, named in zip(lines, ("rate=x", "target address", "blank|control|tls", "too long", "mode=3")):
+        assert re.search(named, line), line
+    assert KEY not in "\n".join(lines)
+    assert not is_listening(visit)
+
+
+def test_many_bad_lines__twenty_are_told_and_the_rest_is_counted(tmp_path):
+    conf = tmp_path / "many.conf"
+    conf.write_text(f"{C}?tls=9\n" * 50)
+    lines = refused(f"@{conf}")
+    assert len(lines) == 21 and "30 more" in lines[-1]
+
+
+def test_a_file_that_one_url_names_is_missing__line_is_named__nothing_starts(bench, tmp_path, certs):
+    visit, conf = bench.addr(2), tmp_path / "tunnels.conf"
+    conf.write_text(f"client://{text_of(visit)}/{TG.split('/')[1]}?mode=1\n"
+                    f"server://{KEY}@{text_of(bench.addr(1))}/{text_of(bench.addr(3))}?tls=2&crt={certs.crt}&key=/none.pem\n")
+    n = bench.node(f"@{conf}")
+    n.wait_exit(2)
+    assert re.search(rf"nodepass: {conf}:2: .*/none.pem", n.log()), n.log()
+    assert "listening" not in n.log()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("how", ["words", "file", "both"])
+def test_several_urls__each_is_an_instance_with_its_number_in_the_log(bench, tmp_path, how):
+    target, key = bench.tcp_target(), np_harness.good_key()
+    tunnel, visits = bench.addr(1), [bench.addr(2 + i) for i in range(3)]
+    urls = [f"server://{key}@{text_of(tunnel)}/{text_of(visits[0])}?mode=1&tls=1",
+            f"client://{key}@{text_of(tunnel)}/{text_of(target.addr)}?mode=2&min=2",
+            f"client://{text_of(visits[1])}/{text_of(target.addr)}?mode=1",
+            f"client://{text_of(visits[2])}/{text_of(target.addr)}?mode=1&log=none"]
+    conf = tmp_path / "tunnels.conf"
+    in_file = {"words": [], "file": urls, "both": urls[2:]}[how]
+    conf.write_text("# comment\n" + "\r\n".join(in_file) + "\n")
+    words = {"words": urls, "file": [f"@{conf}"], "both": urls[:2] + [f"@{conf}"]}[how]
+    n = bench.node(*words)
+    for v in visits:
+        wait_for(f"a session at {text_of(v)}", lambda v=v: is_listening(v) and served(v))
+    place = {"words": "URL 3", "file": f"{conf}:4", "both": f"{conf}:2"}[how]
+    assert text_of(visits[1]) in n.wait_line(rf"{re.escape(place)}: client://.*instance=3", "INFO").raw
+    assert {e.line.fields["instance"] for e in n.wait_ends(3)} == {"1", "2", "3"}
+    n.wait_line(r"tunnel up .*instance=2")
+    assert not n.lines(pattern="instance=4")
+    assert all(x.fields.get("instance") for x in n.lines(pattern="listening|mode:|CHECK_POINT"))
+    assert key not in n.log() and not any(key.encode() in a for a in n.argv())
+    assert sum(b"://" in a for a in n.argv()) == 4
+
+
+def test_several_urls__one_address_is_taken__status_1_and_its_number(bench):
+    target, visit = bench.tcp_target(), bench.addr(2)
+    n = bench.node(*[f"client://{text_of(a)}/{text_of(target.addr)}?mode=1" for a in (visit, target.addr)])
+    n.wait_exit(1)
+    assert n.lines("ERROR", rf"{re.escape(text_of(target.addr))}.*instance=2")
+    assert not is_listening(visit)
+
+
+def test_several_urls__sigterm__sessions_of_all_finish__status_0(bench):
+    target, visits = bench.tcp_target(), [bench.addr(2), bench.addr(3)]
+    n = bench.node(*[f"client://{text_of(v)}/{text_of(target.addr)}?mode=1" for v in visits])
+    socks = []
+    for v in visits:
+        wait_for("a session", lambda v=v: is_listening(v) and served(v))
+        socks.append(bench.dial(v))
+        socks[-1].sendall(b"x")
+        assert socks[-1].recv(1) == b"x"
+    os.kill(n.pid, signal.SIGTERM)
+    wait_for("no listener", lambda: not any(map(is_listening, visits)))
+    for s in socks:
+        s.sendall(b"end")
+        assert s.recv(3) == b"end"
+        s.close()
+    n.wait_exit(0)
+
+
+def test_300_urls__one_process_serves_them(bench, tmp_path):
+    target, conf = bench.tcp_target(), tmp_path / "tunnels.conf"
+    visits = [bench.addr(2) for _ in range(300)]
+    conf.write_text("".join(f"client://{text_of(v)}/{text_of(target.addr)}?mode=1&min=0\n" for v in visits))
+    n = bench.node(f"@{conf}")
+    wait_for("all listen", lambda: len(n.lines(pattern="listening for visitors")) == 300)
+    assert served(visits[0]) and served(visits[299])
+    assert n.argv()[-1] == b"(284 more)" and len(n.argv()) == 19
 
 
 # ------------------------------------------------------------------ how the URL is handed over

@@ -48,6 +48,9 @@ static void args_parse__every_form__action(void **state)
 	    {{"ctl", "rm", "--nonsense", ""}, ARGS_CTL},
 	    {{"--version", "ctl"}, ARGS_VERSION},
 	    {{"--", "client://:1/:2"}, ARGS_URL},
+	    {{"client://:1/:2", "server://:3/:4"}, ARGS_URL},
+	    {{"@a", "client://:1/:2", "@b"}, ARGS_URL},
+	    {{"@"}, ARGS_URL},
 	};
 	struct args args;
 	struct np_diag diag;
@@ -56,20 +59,23 @@ static void args_parse__every_form__action(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		assert_int_equal(parse(rows[i].words, &args, &diag), NP_OK);
 		assert_int_equal(args.action, rows[i].action);
-		assert_true((args.url != NULL) == (rows[i].action == ARGS_URL));
+		assert_true((args.words != NULL) ==
+			    (rows[i].action == ARGS_URL || rows[i].action == ARGS_CTL));
 	}
 }
 
-static void args_parse__url__points_into_argv(void **state)
+static void args_parse__urls__point_into_argv(void **state)
 {
-	char name[] = "nodepass", url[] = "server://k@:1/:2";
-	char *argv[] = {name, url, NULL};
+	char name[] = "nodepass", url[] = "server://k@:1/:2", file[] = "@f";
+	char *argv[] = {name, url, file, NULL};
 	struct args args;
 	struct np_diag diag;
 
 	(void)state;
-	assert_int_equal(args_parse(2, argv, &args, &diag), NP_OK);
-	assert_ptr_equal(args.url, url);
+	assert_int_equal(args_parse(3, argv, &args, &diag), NP_OK);
+	assert_ptr_equal(args.words[0], url);
+	assert_ptr_equal(args.words[1], file);
+	assert_null(args.words[2]);
 }
 
 static void args_parse__ctl__words_stay_as_they_are(void **state)
@@ -102,10 +108,10 @@ static void args_parse__bad__names_the_offender(void **state)
 	    {{""}, "empty argument"},
 	    {{"server://:1/:2", ""}, "empty argument"},
 	    {{"key", ""}, "empty argument"},
-	    {{"server://:1/:2", "client://:1/:2"}, "one URL at a time: 'client://:1/:2'"},
 	    {{"server://:1/:2", "tls=1"}, "unexpected argument 'tls=1'"},
 	    {{"key", "server://:1/:2"}, "unexpected argument 'server://:1/:2'"},
-	    {{"server://:1/:2", "client://secret@h:1/:2"}, "'client://***@h:1/:2'"},
+	    {{"nonsense", "server://:1/:2"}, "unexpected argument 'nonsense'"},
+	    {{"server://:1/:2", "secret@h:1/:2"}, "'***@h:1/:2'"},
 	    {{"--url=server://secret@h:1"}, "'--url=server://***@h:1'"},
 	};
 	struct args args = {.action = ARGS_KEY};
@@ -162,7 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(args_parse__every_form__action),
-	    cmocka_unit_test(args_parse__url__points_into_argv),
+	    cmocka_unit_test(args_parse__urls__point_into_argv),
 	    cmocka_unit_test(args_parse__ctl__words_stay_as_they_are),
 	    cmocka_unit_test(args_parse__bad__names_the_offender),
 	    cmocka_unit_test(args_redact__user_part__masked),
