@@ -7,7 +7,7 @@ import struct
 from np_world import compile_c
 
 SLOT = struct.Struct("24sIIIiII")
-CLOCKS = struct.Struct("qq")
+HEAD = struct.Struct("7q")  # two clocks; bytes and writes of TLS, flip at, flip mask, repeat at
 SLOTS = 22
 EAI_MEMORY = -10
 
@@ -50,16 +50,16 @@ class Shim:
         self.path = os.path.join(str(folder), name)
         self.so = compile_c("shim", so_folder, "-shared", "-fPIC")
         with open(self.path, "wb") as f:
-            f.truncate(CLOCKS.size + SLOTS * SLOT.size)
+            f.truncate(HEAD.size + SLOTS * SLOT.size)
         with open(self.path, "r+b") as f:
-            self._map = mmap.mmap(f.fileno(), CLOCKS.size + SLOTS * SLOT.size)
+            self._map = mmap.mmap(f.fileno(), HEAD.size + SLOTS * SLOT.size)
 
     def env(self):
         return {"LD_PRELOAD": self.so, "FAULT_FILE": self.path}
 
     def _offset(self, call):
         for i in range(SLOTS):
-            at = CLOCKS.size + i * SLOT.size
+            at = HEAD.size + i * SLOT.size
             if SLOT.unpack_from(self._map, at)[0].rstrip(b"\0") == call.encode():
                 return at
         raise AssertionError(f"the shim has no call {call}; does the process run?")
@@ -67,7 +67,7 @@ class Shim:
     def prepare(self, call, error, skip=0, count=1):
         """Arms @call for a process that has not started yet."""
         self._map[:] = bytes(len(self._map))
-        at = CLOCKS.size + list(SHORT).index(call) * SLOT.size
+        at = HEAD.size + list(SHORT).index(call) * SLOT.size
         SLOT.pack_into(self._map, at, call.encode(), 0, skip, count, number(error), 0, 0)
 
     def arm(self, call, error, skip=0, count=1):
@@ -80,7 +80,7 @@ class Shim:
 
     def disarm(self):
         for i in range(SLOTS):
-            struct.pack_into("II", self._map, CLOCKS.size + i * SLOT.size + 28, 0, 0)
+            struct.pack_into("II", self._map, HEAD.size + i * SLOT.size + 28, 0, 0)
 
     def calls(self, call):
         return SLOT.unpack_from(self._map, self._offset(call))[1]
@@ -90,7 +90,24 @@ class Shim:
 
     def jump(self, realtime_s=0, monotonic_s=0):
         """Both clocks are so far from the machine's from now on."""
-        CLOCKS.pack_into(self._map, 0, int(realtime_s * 1e9), int(monotonic_s * 1e9))
+        struct.pack_into("qq", self._map, 0, int(realtime_s * 1e9), int(monotonic_s * 1e9))
+
+    def tls_sent(self):
+        """(bytes, writes) that the process gave to TLS."""
+        return HEAD.unpack_from(self._map, 0)[2:4]
+
+    def flip(self, after, mask):
+        """The byte that comes after @after more ones of TLS is changed."""
+        struct.pack_into("q", self._map, 40, mask)
+        struct.pack_into("q", self._map, 32, self.tls_sent()[0] + after + 1)
+
+    def repeat(self, after):
+        """The write that comes after @after more ones is made twice."""
+        struct.pack_into("q", self._map, 48, self.tls_sent()[1] + after + 1)
+
+    def behave(self):
+        struct.pack_into("q", self._map, 32, 0)
+        struct.pack_into("q", self._map, 48, 0)
 
     def close(self):
         self._map.close()

@@ -229,7 +229,6 @@ def test_events__reader_that_rests__newest_state_nothing_else_lost(master):
     assert len(slow.seen("update", id)) < 300 and slow.end is None
 
 
-@pytest.mark.slow
 def test_events__reader_takes_nothing__reset_after_half_a_minute(master):
     id, _ = master.instance()
     slow, fast = master.stream(read=False), master.stream().opened()

@@ -78,7 +78,6 @@ def stalled_pair(bench, tls, go):
     return t, lambda: len(offers) == 2 and all(o.is_stuck() for o in offers), check
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_stall__both_ways_for_38_s__nothing_is_cut_and_every_byte_comes(bench):
     go = threading.Event()

@@ -23,7 +23,6 @@ def settled_pool(t):
     return wait_for("a steady pool", same, 20)[0]["pool"]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 @over(DUAL, (0, 1))
 def test_channels__10000_short_sessions_in_a_row__a_handful_of_new_ones(bench, flow, tls):

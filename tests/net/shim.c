@@ -4,7 +4,8 @@
  * The file that FAULT_FILE names is mapped and shared with the test: one slot a call, filled in
  * with its name here and armed there. An armed slot lets "skip" calls pass and fails the next
  * "count" ones with "error" (getaddrinfo, pthread_create: what they return). Without the file all
- * calls pass. Thread-safe; a slot is armed by writing count last.
+ * calls pass. Thread-safe; a slot is armed by writing count last. What the program gives to TLS can
+ * be changed in one byte, or sent twice: a peer that has the key and breaks the protocol.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -73,6 +74,9 @@ struct slot {
 
 struct shared {
 	_Atomic int64_t realtime_ns, monotonic_ns; /* added to the clocks */
+	_Atomic int64_t tls_bytes, tls_writes;	   /* given to TLS so far, by all connections */
+	_Atomic int64_t flip_at; /* the byte of them that is changed, 0 = none; from 1 on */
+	_Atomic int64_t flip_mask, repeat_at; /* the write that is made twice, 0 = none */
 	struct slot slots[CALL_NR];
 };
 
@@ -190,6 +194,35 @@ void *realloc(void *p, size_t n)
 	int err = 0;
 
 	return n != 0 && must_fail(CALL_memory, &err) ? NULL : __libc_realloc(p, n);
+}
+
+/* --- TLS ------------------------------------------------------------------------------------- */
+
+int SSL_write_ex(void *ssl, const void *buf, size_t n, size_t *written)
+{
+	static _Atomic(int (*)(void *, const void *, size_t, size_t *)) next;
+	static _Thread_local uint8_t changed[1 << 18];
+	int64_t first, number, at;
+	size_t ignored;
+	int rc;
+
+	if (next == NULL)
+		next = (int (*)(void *, const void *, size_t, size_t *))dlsym(RTLD_NEXT,
+									      "SSL_write_ex");
+	if (shared == NULL)
+		return next(ssl, buf, n, written);
+	first = atomic_fetch_add(&shared->tls_bytes, (int64_t)n) + 1;
+	number = atomic_fetch_add(&shared->tls_writes, 1) + 1;
+	at = shared->flip_at;
+	if (at >= first && at < first + (int64_t)n && n <= sizeof(changed)) {
+		memcpy(changed, buf, n);
+		changed[at - first] ^= (uint8_t)shared->flip_mask;
+		buf = changed;
+	}
+	rc = next(ssl, buf, n, written);
+	if (rc == 1 && number == shared->repeat_at)
+		(void)next(ssl, buf, *written, &ignored);
+	return rc;
 }
 
 /* --- clocks ---------------------------------------------------------------------------------- */
