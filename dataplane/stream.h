@@ -8,10 +8,10 @@
 #ifndef NP_STREAM_H
 #define NP_STREAM_H
 
-#include "base/buf.h"
-#include "base/mono.h"
+#include "base/err.h"
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 enum stream_status {
@@ -24,18 +24,15 @@ enum stream_status {
 /* A peer may make us derive new keys so often; past it reading fails. */
 #define STREAM_KEY_UPDATES_PER_MIN 16
 
+struct stream_tls;
+
 struct stream {
-	int fd;	  /* owned; -1 = closed */
-	SSL *ssl; /* owned; NULL = plain */
+	int fd; /* owned; -1 = closed */
 	int sys_errno;
+	SSL *ssl;				 /* owned; NULL = plain */
+	struct stream_tls *tls;			 /* owned; with ssl; see stream_tls.c */
 	bool read_wants_write, write_wants_read; /* TLS only */
 	bool reset;				 /* the peer sent RST */
-	bool read_dry;				 /* TLS only: the last read found nothing */
-	unsigned long tls_error;		 /* OpenSSL's code of the failure, 0 = none */
-	bool flooded;				 /* TLS only: too many KeyUpdates */
-	unsigned key_updates; /* of the peer, in the minute from key_updates_at on */
-	struct np_mono key_updates_at;
-	struct np_buf prefix; /* read before TLS began */
 };
 
 /* stream_exit - gives back what all streams share; at the end of the process. */
@@ -51,12 +48,13 @@ enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *pref
 enum stream_status stream_handshake(struct stream *s);
 const char *stream_handshake_error(struct stream *s, char *out, size_t max);
 
-/* stream_read - *n in 1..@max with STREAM_OK. Repeats on EINTR. */
+/* stream_read - *n in 1..@max with STREAM_OK; in TLS all the records that one recv brought, as far as
+ * @max goes. Repeats on EINTR. */
 enum stream_status stream_read(struct stream *s, void *buf, size_t max, size_t *n);
 /*
  * stream_write - *n in 1..@len with STREAM_OK (part of it; @len > 0). After STREAM_AGAIN and after
- * a write of a part the next call begins with the bytes that are still due, at least as many: in
- * TLS up to 16 KiB of them may be encrypted already.
+ * a write of a part the next call begins with the bytes that are still due: in TLS up to 16 KiB of
+ * them may be encrypted already.
  */
 enum stream_status stream_write(struct stream *s, const void *buf, size_t len, size_t *n);
 /*
