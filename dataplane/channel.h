@@ -48,8 +48,8 @@ struct channel {
 	bool readable, writable, blocked, in_frame, parsing;
 	bool ending, unsure; /* as in struct side */
 	bool bulk;	     /* the last DATA was large: headers are read by themselves */
-	bool stalled;	 /* bytes wait for the socket within a turn: no TCP_USER_TIMEOUT */
-	bool pong_waits; /* a PONG is among them */
+	bool stalled;	     /* bytes wait for the socket within a turn: no TCP_USER_TIMEOUT */
+	bool pong_waits;     /* a PONG is among them */
 	struct np_turn turn;
 	struct np_frame frame; /* being received */
 	uint32_t left;	       /* payload bytes of it still to come */

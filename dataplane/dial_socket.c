@@ -96,8 +96,8 @@ static void ephemeral_read(void)
 	if (fgets(line, sizeof(line), f) != NULL) {
 		sep = strcspn(line, "\t ");
 		if (line[sep] != '\0' && np_parse_u64(line, sep, 1, 65535, &low) == NP_OK &&
-		    np_parse_u64(line + sep + 1, strcspn(line + sep + 1, "\n"), low, 65535, &high) ==
-			NP_OK) {
+		    np_parse_u64(line + sep + 1, strcspn(line + sep + 1, "\n"), low, 65535,
+				 &high) == NP_OK) {
 			ephemeral_low = (unsigned)low;
 			ephemeral_high = (unsigned)high;
 		}

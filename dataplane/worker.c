@@ -30,7 +30,7 @@ struct worker_private {
 	bool running;
 	int wake_fd;
 	struct event *wake_event;
-	bool ended;	    /* the loop's own view of stop */
+	bool ended;	     /* the loop's own view of stop */
 	bool now_is_of_pass; /* now was taken in this pass */
 	uint32_t pass;
 	pthread_mutex_t lock; /* guards the three below; the data plane's only lock */
