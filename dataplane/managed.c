@@ -392,15 +392,11 @@ static enum np_err begin(struct managed *m, const struct managed_options *o, str
 
 static void end(struct managed *m)
 {
-	struct registry_counts counts = {0};
-
 	if (m->events != NULL)
 		events_lease_now(m->events);
 	if (m->base != NULL)
 		event_base_loop(m->base, EVLOOP_NONBLOCK);
 	offload_stop();
-	if (m->registry != NULL)
-		registry_counts(m->registry, &counts);
 	if (workers_count() > 0)
 		workers_stop();
 	probes_free(m->probes);
@@ -413,8 +409,7 @@ static void end(struct managed *m)
 		event_free(m->signals);
 	if (m->tick != NULL)
 		event_free(m->tick);
-	if (m->registry != NULL && all_ended(m))
-		registry_free(m->registry);
+	registry_free(m->registry); /* with what helpers made meanwhile: that waits in its mailbox */
 	if (m->base != NULL)
 		event_base_free(m->base);
 }

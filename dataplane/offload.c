@@ -102,6 +102,8 @@ static void job_run(struct offload_job *job)
 	/* Under the lock: offload_stop must not return, and workers end, between test and post. */
 	if (!abandoned)
 		worker_post(job->reply_to, &job->done);
+	else if (job->lose != NULL)
+		job->lose(job);
 }
 
 static void *offload_main(void *arg)

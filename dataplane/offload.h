@@ -25,6 +25,9 @@ struct offload_job {
 	void (*run)(struct offload_job *job); /* on a helper thread; touches the job alone */
 	/* Instead of run and done, from offload_stop, for a job that never started. May be NULL. */
 	void (*drop)(struct offload_job *job);
+	/* Instead of done, on the helper thread, after run: offload_stop gave up waiting for it. Frees
+	 * the job and what run made, touches nothing else. May be NULL. */
+	void (*lose)(struct offload_job *job);
 	struct offload_job *next;
 };
 
@@ -36,8 +39,7 @@ enum np_err offload_submit(struct offload_job *job) NP_MUST_CHECK;
 /*
  * offload_stop - before workers_stop, which delivers the mail that is still posted here. Waits for
  * the jobs that run, at most OFFLOAD_STOP_MS: one that takes longer (a resolver without answer) is
- * abandoned, its mail is never posted, its memory is left to the end of the process. Jobs that
- * were not started are not run, and no mail is posted for them: they are dropped. Thread: main.
+ * abandoned, its mail is never posted, and it is lost when it comes to its end. Jobs that were not started are not run, and no mail is posted for them: they are dropped. Thread: main.
  */
 void offload_stop(void);
 /* offload_restart - jobs are taken again after offload_stop; for tests that start more than once.

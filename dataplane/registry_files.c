@@ -118,6 +118,7 @@ enum np_err entry_check_files(struct entry *e, const struct np_config *cfg)
 	j->key = np_strdup(cfg->keyfile);
 	j->job.run = job_run;
 	j->job.drop = job_drop;
+	j->job.lose = job_drop;
 	j->job.reply_to = e->registry->main;
 	j->job.done.deliver = on_job_done;
 	if (j->crt != NULL && j->key != NULL && ctl_spec_copy(&e->spec, &j->spec) == NP_OK)

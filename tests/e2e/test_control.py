@@ -375,6 +375,19 @@ def test_another_user__is_denied_even_where_the_files_let_him(node):
     assert heard.endswith("b''"), heard
 
 
+@pytest.mark.sanitize
+def test_sigterm_twice__while_instances_are_made__leaves_nothing(node):
+    """The leak check of a sanitizer is the oracle: what helper threads made for nobody is freed, too."""
+    c = node.client()
+    for i in range(60):  # a word as key: two at once are made
+        apply(c, f"s{i}", f"server://word{i}@{HOST}:{free_port(HOST)}/{HOST}:{free_port(HOST)}?mode=2")
+    node.p.send_signal(signal.SIGTERM)
+    wait_for("its last line but one", lambda: "ending: sessions have" in node.log())
+    node.p.send_signal(signal.SIGTERM)
+    node.wait_exit()
+    assert "Sanitizer" not in node.log()
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "shutdown"])
 def test_end__sessions_finish__then_status_0(node, echo, how):
     c, e, port = node.client(), node.events(), free_port(HOST)

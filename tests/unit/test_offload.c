@@ -21,7 +21,7 @@ struct probe {
 	sem_t *hold; /* run waits for it */
 	sem_t done, started;
 	struct worker *ran_on;
-	bool dropped, signals_blocked;
+	bool dropped, lost, signals_blocked;
 	pthread_t thread;
 };
 
@@ -61,6 +61,11 @@ static void probe_drop(struct offload_job *job)
 		sem_post(p->hold);
 }
 
+static void probe_lose(struct offload_job *job)
+{
+	((struct probe *)job)->lost = true;
+}
+
 static void probe_init(struct probe *p, enum offload_class class, sem_t *hold)
 {
 	memset(p, 0, sizeof(*p));
@@ -69,6 +74,7 @@ static void probe_init(struct probe *p, enum offload_class class, sem_t *hold)
 	p->job.class = class;
 	p->job.run = probe_run;
 	p->job.drop = probe_drop;
+	p->job.lose = probe_lose;
 	p->hold = hold;
 	sem_init(&p->done, 0, 0);
 	sem_init(&p->started, 0, 0);
@@ -187,13 +193,14 @@ static void offload_stop__running_and_waiting__waits_and_drops(void **state)
 	assert_int_equal(atomic_load(&running), 0);
 	assert_true(on_worker_wait(&heavy[0].done));
 	assert_true(on_worker_wait(&heavy[1].done));
+	assert_false(heavy[0].lost || heavy[2].lost);
 	probe_init(&late, OFFLOAD_LIGHT, NULL);
 	assert_int_equal(offload_submit(&late.job), NP_ESTATE);
 	assert_int_equal(sem_trywait(&heavy[2].done), -1);
 	assert_int_equal(sem_trywait(&heavy[2].started), -1);
 }
 
-static void offload_stop__job_hangs__abandoned_without_mail(void **state)
+static void offload_stop__job_hangs__abandoned_without_mail_and_lost(void **state)
 {
 	static struct probe p;
 	struct np_mono before = np_mono_now();
@@ -209,6 +216,7 @@ static void offload_stop__job_hangs__abandoned_without_mail(void **state)
 	sem_post(&hold);
 	offload_restart(); /* the thread has ended; its worker was gone */
 	assert_int_equal(sem_trywait(&p.done), -1);
+	assert_true(p.lost && !p.dropped);
 	assert_int_equal(workers_start(1), NP_OK);
 }
 
@@ -225,7 +233,7 @@ int main(void)
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(offload_stop__running_and_waiting__waits_and_drops,
 					    set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(offload_stop__job_hangs__abandoned_without_mail, set_up,
+	    cmocka_unit_test_setup_teardown(offload_stop__job_hangs__abandoned_without_mail_and_lost, set_up,
 					    tear_down),
 	};
 
