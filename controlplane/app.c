@@ -275,7 +275,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	model_tick(app->model);
+	/* Who comes later gets all instances as they are then: nothing to render for nobody. */
+	if (sse_has_readers(app->sse))
+		model_tick(app->model);
 }
 
 static void on_save(evutil_socket_t fd, short what, void *arg)

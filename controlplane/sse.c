@@ -340,6 +340,11 @@ void sse_end_all(struct sse *s, void (*done)(void *arg), void *arg)
 		say_ended_soon(s);
 }
 
+bool sse_has_readers(const struct sse *s)
+{
+	return s->nreaders > 0;
+}
+
 void sse_figures(const struct sse *s, struct sse_figures *out)
 {
 	*out = s->figures;

@@ -47,6 +47,9 @@ void sse_publish(struct sse *s, enum sse_type type, const char *id, const void *
 /* sse_end_all - shutdown event to everybody, then clean ends. @done (may be NULL) from the loop
  * when all was written, 2 s at the latest. Readers may come again afterwards (change of the key). */
 void sse_end_all(struct sse *s, void (*done)(void *arg), void *arg);
+/* sse_has_readers - is there anybody to publish for at once? Else only what returning readers must not
+ * miss (create, delete, changes) is worth its place in the ring. */
+bool sse_has_readers(const struct sse *s);
 struct sse_figures {
 	unsigned subscribers;
 	uint64_t events, dropped_logs, coalesced, evicted;

@@ -321,7 +321,7 @@ static void do_close(struct client *c)
 	handshake_release(c);
 	control_close(c->control, c->state != NP_CLIENT_STOPPED);
 	c->control = NULL;
-	atomic_store_explicit(&c->inst->ping_us, -1, memory_order_relaxed);
+	instance_measured(c->inst, &c->inst->ping_us, -1);
 	if (p == NULL)
 		return;
 	/* The session outlives its control channel: visitors may use its idle channels. */

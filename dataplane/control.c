@@ -98,7 +98,7 @@ static void handle_pong(struct control *c, const struct np_msg *m)
 	int64_t rtt = np_mono_now().us - (int64_t)m->ping.time_us;
 
 	if (rtt >= 0 && rtt < 3600000000)
-		atomic_store_explicit(&c->inst->ping_us, rtt, memory_order_relaxed);
+		instance_measured(c->inst, &c->inst->ping_us, rtt);
 }
 
 static void control_message(struct control *c, const struct np_msg *m)

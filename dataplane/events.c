@@ -48,7 +48,6 @@ static void look(struct events *e, const char *id, struct ctl_status *out)
 	snprintf(out->id, sizeof(out->id), "%s", id);
 	out->state = CTL_STOPPED;
 	out->removed = true;
-	events_stats_forget(e, id);
 }
 
 static void send_changes(struct events *e)
@@ -237,7 +236,6 @@ void events_free(struct events *e)
 	send_changes(e);
 	feed_stop(e);
 	forget_wanted(e);
-	events_stats_free(e);
 	timers_free(e);
 	np_free(e);
 }

@@ -58,41 +58,18 @@ static uint32_t cpu_permille(struct events *e)
 	return (uint32_t)((used - before) * 1000 / wall);
 }
 
-static void put_sums(struct registry *r, struct ctl_lease *l)
-{
-	const char *id = "";
-
-	while ((id = registry_next(r, id)) != NULL) {
-		struct ctl_stats s = {0};
-
-		if (!registry_stats(r, id, &s))
-			continue;
-		l->tcps += s.tcps;
-		l->udps += s.udps;
-		l->tcp_rx += s.boot.tcp_rx;
-		l->tcp_tx += s.boot.tcp_tx;
-		l->udp_rx += s.boot.udp_rx;
-		l->udp_tx += s.boot.udp_tx;
-	}
-}
-
 void events_lease_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct events *e = arg;
 	struct ctl_event ev = {.kind = CTL_EVENT_LEASE};
-	struct registry_counts counts;
 
 	(void)fd;
 	(void)what;
-	registry_counts(e->registry, &counts);
+	registry_load(e->registry, &ev.lease);
 	ev.lease.applied_revision = commands_applied(e->commands);
 	ev.lease.state = commands_state(e->commands);
-	ev.lease.instances = counts.all;
-	ev.lease.running = counts.running;
-	ev.lease.errors = counts.failed;
 	ev.lease.cpu_permille = cpu_permille(e);
 	ev.lease.mem_rss = rss_bytes();
 	ev.lease.fds = open_fds();
-	put_sums(e->registry, &ev.lease);
 	events_send(e, &ev);
 }

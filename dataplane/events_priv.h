@@ -18,14 +18,6 @@ struct change {
 	UT_hash_handle hh;
 };
 
-/* What was last said of an instance. */
-struct seen {
-	char id[CTL_ID_MAX + 1];
-	struct ctl_stats stats;
-	uint64_t metrics; /* digest of what was sent */
-	UT_hash_handle hh;
-};
-
 /* An id of Subscribe. */
 struct wanted {
 	char id[CTL_ID_MAX + 1];
@@ -53,7 +45,6 @@ struct events {
 	struct event_edge *edge;
 	struct event *changes_timer, *stats_timer, *lease_timer, *feed_wake, *feed_timer;
 	struct change *changes; /* hash */
-	struct seen *seen;	/* hash */
 	struct wanted *wanted;	/* hash; empty = all */
 	uint64_t lost_changes;
 	int64_t stats_ms;
@@ -68,10 +59,8 @@ void events_send(struct events *e, struct ctl_event *ev);
 bool events_is_wanted(const struct events *e, const char *id);
 
 /* events_stats.c */
-void events_stats_forget(struct events *e, const char *id);
 /* events_stats_last - @id is about to go: what moved since it was last said. */
 void events_stats_last(struct events *e, const char *id);
-void events_stats_free(struct events *e);
 void events_stats_on_timer(evutil_socket_t fd, short what, void *arg);
 
 /* events_lease.c */

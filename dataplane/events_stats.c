@@ -19,6 +19,9 @@ static const char *const counter_names[COUNTER_COUNT] = {
 #undef NP_COUNTER
 };
 
+/* Digests in registry_view.said. */
+enum { SAID_STATS = 0, SAID_METRICS };
+
 /* Of one walk over the instances: what is collected and not sent yet. */
 struct batch {
 	struct events *e;
@@ -30,55 +33,6 @@ struct batch {
 	struct ctl_metric *metrics;
 	uint64_t *values;
 };
-
-void events_stats_forget(struct events *e, const char *id)
-{
-	struct seen *s = NULL;
-
-	HASH_FIND_STR(e->seen, id, s);
-	if (s != NULL) {
-		HASH_DEL(e->seen, s);
-		np_free(s);
-	}
-}
-
-void events_stats_free(struct events *e)
-{
-	struct seen *s, *next;
-
-	HASH_ITER (hh, e->seen, s, next) {
-		HASH_DEL(e->seen, s);
-		np_free(s);
-	}
-}
-
-/* NULL without memory: the instance is then reported every time. */
-static struct seen *seen_of(struct events *e, const char *id)
-{
-	struct seen *s = NULL;
-
-	HASH_FIND_STR(e->seen, id, s);
-	if (s != NULL)
-		return s;
-	s = np_calloc(1, sizeof(*s));
-	if (s == NULL)
-		return NULL;
-	snprintf(s->id, sizeof(s->id), "%s", id);
-	HASH_ADD_STR(e->seen, id, s);
-	if (s->hh.tbl == NULL) {
-		np_free(s);
-		return NULL;
-	}
-	return s;
-}
-
-static bool stats_equal(const struct ctl_stats *a, const struct ctl_stats *b)
-{
-	return a->starts == b->starts && a->has_ping == b->has_ping && a->ping_ms == b->ping_ms &&
-	       a->pool == b->pool && a->tcps == b->tcps && a->udps == b->udps &&
-	       a->tcp_rx == b->tcp_rx && a->tcp_tx == b->tcp_tx && a->udp_rx == b->udp_rx &&
-	       a->udp_tx == b->udp_tx && memcmp(&a->boot, &b->boot, sizeof(a->boot)) == 0;
-}
 
 static void send_stats(struct batch *b)
 {
@@ -114,25 +68,31 @@ static uint64_t digest(const uint64_t *values, size_t n, uint64_t seed)
 	return h;
 }
 
-static void put_metrics(struct batch *b, struct seen *seen, const char *id, uint32_t starts)
+static uint64_t stats_digest(const struct ctl_stats *s)
 {
-	struct counter_sum sum;
+	const uint64_t v[] = {s->starts,      s->has_ping,    s->ping_ms,     s->pool,
+			      s->tcps,	      s->udps,	      s->tcp_rx,      s->tcp_tx,
+			      s->udp_rx,      s->udp_tx,      s->boot.tcp_rx, s->boot.tcp_tx,
+			      s->boot.udp_rx, s->boot.udp_tx};
+
+	return digest(v, sizeof(v) / sizeof(v[0]), 0);
+}
+
+static void put_metrics(struct batch *b, const struct registry_view *v)
+{
 	struct ctl_instance_metrics *m = &b->instances[b->nmetrics];
 	struct ctl_metric *metric = &b->metrics[b->nmetrics * METRICS_PER_INSTANCE];
 	uint64_t *values = &b->values[b->nmetrics * VALUES_PER_INSTANCE], d;
 
-	if (!registry_sum(b->e->registry, id, &sum))
+	memcpy(values, v->sum->closes, sizeof(v->sum->closes));
+	memcpy(values + NP_REASON_COUNT, v->sum->total, sizeof(v->sum->total));
+	d = digest(values, VALUES_PER_INSTANCE, v->stats->starts);
+	if (!b->full && v->said[SAID_METRICS] == d)
 		return;
-	memcpy(values, sum.closes, sizeof(sum.closes));
-	memcpy(values + NP_REASON_COUNT, sum.total, sizeof(sum.total));
-	d = digest(values, VALUES_PER_INSTANCE, starts);
-	if (!b->full && seen != NULL && seen->metrics == d)
-		return;
-	if (seen != NULL)
-		seen->metrics = d;
+	v->said[SAID_METRICS] = d;
 	memset(m, 0, sizeof(*m));
-	snprintf(m->id, sizeof(m->id), "%s", id);
-	m->starts = starts;
+	snprintf(m->id, sizeof(m->id), "%s", v->stats->id);
+	m->starts = v->stats->starts;
 	m->metrics = metric;
 	m->n = METRICS_PER_INSTANCE;
 	snprintf(metric[0].name, sizeof(metric[0].name), "closes");
@@ -149,36 +109,38 @@ static void put_metrics(struct batch *b, struct seen *seen, const char *id, uint
 		send_metrics(b);
 }
 
-static void put_instance(struct batch *b, const char *id)
+static void put_instance(void *arg, const struct registry_view *v)
 {
-	struct seen *seen = seen_of(b->e, id);
-	struct ctl_stats now = {0};
+	struct batch *b = arg;
+	uint64_t d;
 
-	if (!registry_stats(b->e->registry, id, &now))
+	if (!events_is_wanted(b->e, v->stats->id))
 		return;
-	put_metrics(b, seen, id, now.starts);
-	if (!b->full && seen != NULL && stats_equal(&seen->stats, &now))
+	put_metrics(b, v);
+	d = stats_digest(v->stats);
+	if (!b->full && v->said[SAID_STATS] == d)
 		return;
-	if (seen != NULL)
-		seen->stats = now;
-	b->stats[b->nstats++] = now;
+	v->said[SAID_STATS] = d;
+	b->stats[b->nstats++] = *v->stats;
 	if (b->nstats == CTL_PAGE_MAX)
 		send_stats(b);
 }
 
+static void put_last(void *arg, const struct registry_view *v)
+{
+	struct events *e = arg;
+	struct ctl_stats stats = *v->stats;
+	struct ctl_event ev = {.kind = CTL_EVENT_STATS, .n = 1, .stats = &stats};
+
+	ev.interval_ms = (uint32_t)np_mono_diff_ms(np_mono_now(), e->last_stats);
+	if (v->said[SAID_STATS] != stats_digest(&stats))
+		events_send(e, &ev);
+}
+
 void events_stats_last(struct events *e, const char *id)
 {
-	struct ctl_stats now = {0};
-	struct ctl_event ev = {.kind = CTL_EVENT_STATS, .n = 1, .stats = &now};
-	struct seen *seen = NULL;
-
-	if (e->stats_ms == 0 || event_edge_listeners(e->edge) == 0 || !events_is_wanted(e, id) ||
-	    !registry_stats(e->registry, id, &now))
-		return;
-	HASH_FIND_STR(e->seen, id, seen);
-	ev.interval_ms = (uint32_t)np_mono_diff_ms(np_mono_now(), e->last_stats);
-	if (seen == NULL || !stats_equal(&seen->stats, &now))
-		events_send(e, &ev);
+	if (e->stats_ms > 0 && event_edge_listeners(e->edge) > 0 && events_is_wanted(e, id))
+		(void)registry_look_at(e->registry, id, put_last, e);
 }
 
 void events_stats_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -186,7 +148,6 @@ void events_stats_on_timer(evutil_socket_t fd, short what, void *arg)
 	struct events *e = arg;
 	struct np_mono now = np_mono_now();
 	struct batch b = {.e = e};
-	const char *id = "";
 
 	(void)fd;
 	(void)what;
@@ -205,9 +166,7 @@ void events_stats_on_timer(evutil_socket_t fd, short what, void *arg)
 	if (b.stats != NULL && b.instances != NULL && b.metrics != NULL && b.values != NULL) {
 		if (b.full)
 			e->last_full = now;
-		while ((id = registry_next(e->registry, id)) != NULL)
-			if (events_is_wanted(e, id))
-				put_instance(&b, id);
+		registry_look(e->registry, b.full, put_instance, &b);
 		send_stats(&b);
 		send_metrics(&b);
 	}

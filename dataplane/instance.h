@@ -111,6 +111,7 @@ struct instance {
 	/* One reference is its own. Replaced on the home worker; the old one is given up when no
 	 * worker can be reading it any more. */
 	struct settings *_Atomic settings;
+	uint32_t mark;	       /* of moved.h; before it starts */
 	_Atomic int log_level; /* enum np_log_level: log=, or what was asked for since */
 	bool controlled;       /* statistics travel as messages: no CHECK_POINT lines */
 	struct worker *home;
@@ -184,6 +185,13 @@ static inline bool instance_admits(const struct instance *inst, const struct np_
 static inline enum np_log_level instance_log_level(const struct instance *inst)
 {
 	return (enum np_log_level)atomic_load_explicit(&inst->log_level, memory_order_relaxed);
+}
+
+/* instance_measured - @what is ping_us or dial_us of @inst. Thread: any worker. */
+static inline void instance_measured(struct instance *inst, _Atomic int64_t *what, int64_t us)
+{
+	atomic_store_explicit(what, us, memory_order_relaxed);
+	moved_mark(inst->mark);
 }
 
 #define INSTANCE_LOG(inst, level, ...)                                        \

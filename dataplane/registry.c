@@ -12,6 +12,8 @@
 #include <time.h>
 #include <utlist.h>
 
+_Static_assert(REGISTRY_MAX <= MOVED_MAX, "each instance has a number");
+
 /* -- the table -- */
 
 /* Where @id is, or would be. */
@@ -44,6 +46,35 @@ struct entry *registry_find(struct registry *r, const char *id)
 	return found ? r->entries[i] : NULL;
 }
 
+static bool make_numbers(struct registry *r)
+{
+	r->by_number = np_calloc(REGISTRY_MAX + 1, sizeof(*r->by_number));
+	r->free_numbers = np_calloc(REGISTRY_MAX, sizeof(*r->free_numbers));
+	if (r->by_number == NULL || r->free_numbers == NULL) {
+		np_free((void *)r->by_number);
+		np_free(r->free_numbers);
+		r->by_number = NULL;
+		r->free_numbers = NULL;
+		return false;
+	}
+	while (r->nfree < REGISTRY_MAX) {
+		r->free_numbers[r->nfree] = REGISTRY_MAX - r->nfree;
+		r->nfree++;
+	}
+	return true;
+}
+
+/* A number of moved.h that nobody has. */
+static bool take_number(struct registry *r, struct entry *e)
+{
+	if (r->by_number == NULL && !make_numbers(r))
+		return false;
+	NP_ASSERT(r->nfree > 0);
+	e->number = r->free_numbers[--r->nfree];
+	r->by_number[e->number] = e;
+	return true;
+}
+
 enum np_err registry_insert(struct registry *r, struct entry *e)
 {
 	bool found;
@@ -59,6 +90,8 @@ enum np_err registry_insert(struct registry *r, struct entry *e)
 		r->entries = bigger;
 		r->cap = cap;
 	}
+	if (r->base != NULL && !take_number(r, e))
+		return NP_ENOMEM;
 	memmove((void *)(r->entries + i + 1), (void *)(r->entries + i),
 		(r->n - i) * sizeof(*r->entries));
 	r->entries[i] = e;
@@ -66,8 +99,19 @@ enum np_err registry_insert(struct registry *r, struct entry *e)
 	return NP_OK;
 }
 
+static void give_number_back(struct entry *e)
+{
+	struct registry *r = e->registry;
+
+	if (e->number == MOVED_NONE)
+		return;
+	r->by_number[e->number] = NULL;
+	r->free_numbers[r->nfree++] = e->number;
+}
+
 static void entry_free(struct entry *e)
 {
+	give_number_back(e);
 	entry_timer_clear(e);
 	ctl_spec_release(&e->spec);
 	tls_identity_release(&e->identity);
@@ -78,7 +122,19 @@ static void entry_free(struct entry *e)
 	np_free(e->nack_text);
 	np_free(e->past);
 	np_free(e->zero);
+	np_free(e->counted);
 	np_free(e);
+}
+
+static void count_state(struct entry *e, enum ctl_state state)
+{
+	struct registry *r = e->registry;
+
+	r->running -= e->state == CTL_RUNNING;
+	r->failed -= e->state == CTL_ERROR;
+	e->state = state;
+	r->running += e->state == CTL_RUNNING;
+	r->failed += e->state == CTL_ERROR;
 }
 
 void entry_forget(struct entry *e)
@@ -88,9 +144,10 @@ void entry_forget(struct entry *e)
 	bool found;
 	size_t i;
 
-	e->state = CTL_STOPPED;
+	count_state(e, CTL_STOPPED);
 	e->removed = true;
 	entry_changed(e);
+	sums_forget(e);
 	i = place_of(r, e->spec.id, &found);
 	NP_ASSERT(found);
 	r->n--;
@@ -125,6 +182,7 @@ const struct ctl_spec *registry_spec(struct registry *r, const char *id)
 
 void entry_changed(struct entry *e)
 {
+	moved_mark(e->number);
 	e->registry->on_change(e->registry->arg, e->spec.id);
 }
 
@@ -138,7 +196,7 @@ void entry_set_state(struct entry *e, enum ctl_state state, const char *error)
 		clock_gettime(CLOCK_REALTIME, &now);
 		e->since_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	}
-	e->state = state;
+	count_state(e, state);
 	if (error == NULL || e->error == NULL || strcmp(error, e->error) != 0) {
 		np_free(e->error);
 		e->error = error != NULL ? np_strdup(error) : NULL;
@@ -291,5 +349,7 @@ void registry_free(struct registry *r)
 	DL_FOREACH_SAFE (r->orphans, run, next)
 		run_free(run);
 	np_free((void *)r->entries);
+	np_free((void *)r->by_number);
+	np_free(r->free_numbers);
 	np_free(r);
 }

@@ -65,6 +65,23 @@ const struct ctl_spec *registry_spec(struct registry *r, const char *id);
 /* registry_next - ids in order of their bytes: the first one behind @after ("" = from the start),
  * NULL at the end. Borrowed until the next change. */
 const char *registry_next(struct registry *r, const char *after);
+/*
+ * registry_look - calls @fn for all instances, or (@all false) for those whose numbers may have
+ * changed since the last call but one. What it gets is valid for the call; said[] is the caller's,
+ * kept with the instance, 0 at first. @fn changes nothing here.
+ */
+#define REGISTRY_SAID 2
+struct registry_view {
+	const struct ctl_stats *stats;
+	const struct counter_sum *sum;
+	uint64_t *said;
+};
+typedef void (*registry_look_fn)(void *arg, const struct registry_view *v);
+void registry_look(struct registry *r, bool all, registry_look_fn fn, void *arg);
+/* registry_look_at - the same for one; false: no such id. */
+bool registry_look_at(struct registry *r, const char *id, registry_look_fn fn, void *arg);
+/* registry_load - counts and sums of the process for a lease; costs what moved. */
+void registry_load(struct registry *r, struct ctl_lease *out);
 /* registry_sum - counters and closes of an instance, over its restarts of this boot minus reset. */
 bool registry_sum(struct registry *r, const char *id, struct counter_sum *out);
 

@@ -101,6 +101,17 @@ struct entry {
 	struct counter_sum *past; /* owned; of runs that are over; NULL = nothing */
 	struct counter_sum *zero; /* owned; reset: what is taken off */
 	uint64_t base[4];	  /* totals when starts changed */
+	uint32_t number;	  /* of moved.h; 0 without base */
+	unsigned moving;	  /* rounds in which it is looked at yet; > 0: on registry->moving */
+	struct entry *mprev, *mnext;
+	struct counted *counted; /* owned; its part in registry->sums; NULL = nothing moved yet */
+	uint64_t said[REGISTRY_SAID];
+};
+
+/* What of an entry is in the sums of the process. */
+struct counted {
+	uint64_t boot[4];
+	uint32_t tcps, udps;
 };
 
 struct registry {
@@ -110,6 +121,12 @@ struct registry {
 	void *arg;
 	struct entry **entries; /* owned; in order of their ids' bytes */
 	size_t n, cap;
+	struct entry **by_number; /* owned; REGISTRY_MAX + 1, made with the first one */
+	uint32_t *free_numbers;	  /* owned; as many; a stack */
+	uint32_t nfree;
+	struct entry *moving; /* list: their numbers may have changed */
+	struct counted sums;  /* since the boot, those that are gone included */
+	unsigned running, failed;
 	unsigned next_home, making;
 	struct run *line, **line_end; /* to be made */
 	struct run *orphans;	      /* list: of entries that are gone */
@@ -173,5 +190,7 @@ void entry_files_checked(struct entry *e, enum np_err err, const struct np_diag 
 void sums_bury(struct run *run);
 void sums_restart(struct entry *e); /* starts changed */
 void sums_reset(struct entry *e);
+/* sums_forget - @e is about to go; its traffic stays in the sums. */
+void sums_forget(struct entry *e);
 
 #endif

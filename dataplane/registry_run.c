@@ -313,6 +313,15 @@ static void job_drop(struct offload_job *job)
 	job_free(j);
 }
 
+static void job_lose(struct offload_job *job)
+{
+	struct make_job *j = (struct make_job *)job;
+
+	if (j->err == NP_OK)
+		instance_discard(j->inst);
+	job_free(j);
+}
+
 static void job_run(struct offload_job *job)
 {
 	struct make_job *j = (struct make_job *)job;
@@ -341,6 +350,8 @@ static void job_finish(struct make_job *j)
 		run->inst->controlled = run->registry->base != NULL;
 		run->inst->on_state = run_on_state;
 		run->inst->on_state_arg = run;
+		if (run->entry != NULL)
+			run->inst->mark = run->entry->number;
 		run->inst->on_visitor = run_on_visitor;
 	} else if (diag.text[0] == '\0') {
 		np_diag_set(&diag, err, "url", "%s", np_err_text(err));
@@ -375,6 +386,7 @@ static void job_submit(struct make_job *j)
 	j->job.class = is_heavy(j) ? OFFLOAD_HEAVY : OFFLOAD_LIGHT;
 	j->job.run = job_run;
 	j->job.drop = job_drop;
+	j->job.lose = job_lose;
 	j->job.reply_to = r->main;
 	j->job.done.deliver = on_job_done;
 	r->making++;

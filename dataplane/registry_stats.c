@@ -92,6 +92,7 @@ void sums_restart(struct entry *e)
 
 	sum_all(e, &s);
 	traffic(&s, e->base);
+	moved_mark(e->number);
 }
 
 void sums_reset(struct entry *e)
@@ -105,6 +106,145 @@ void sums_reset(struct entry *e)
 		e->zero = np_calloc(1, sizeof(*e->zero));
 	if (e->zero != NULL)
 		*e->zero = s;
+	moved_mark(e->number);
+}
+
+/* -- what moved -- */
+
+static void count(struct entry *e, const struct counter_sum *s)
+{
+	struct counted *all = &e->registry->sums;
+	uint64_t now[4];
+
+	traffic(s, now);
+	if (e->counted == NULL) {
+		if ((now[0] | now[1] | now[2] | now[3]) == 0 && s->tcps == 0 && s->udps == 0)
+			return;
+		e->counted = np_calloc(1, sizeof(*e->counted));
+		if (e->counted == NULL)
+			return; /* it is tried again with what moves next */
+	}
+	for (int i = 0; i < 4; i++) {
+		all->boot[i] += now[i] - e->counted->boot[i];
+		e->counted->boot[i] = now[i];
+	}
+	all->tcps += s->tcps - e->counted->tcps;
+	all->udps += s->udps - e->counted->udps;
+	e->counted->tcps = s->tcps;
+	e->counted->udps = s->udps;
+}
+
+void sums_forget(struct entry *e)
+{
+	struct counter_sum s;
+
+	sum_all(e, &s);
+	s.tcps = s.udps = 0;
+	count(e, &s);
+	if (e->moving > 0)
+		DL_DELETE2(e->registry->moving, e, mprev, mnext);
+	e->moving = 0;
+}
+
+/* Looked at in this round and the next, see moved.h. */
+static void on_mark(void *arg, uint32_t number)
+{
+	struct registry *r = arg;
+	struct entry *e = r->by_number != NULL && number <= REGISTRY_MAX ? r->by_number[number] : NULL;
+
+	if (e == NULL)
+		return;
+	if (e->moving == 0)
+		DL_APPEND2(r->moving, e, mprev, mnext);
+	e->moving = 2;
+}
+
+static void put_stats(const struct entry *e, const struct counter_sum *s, struct ctl_stats *out)
+{
+	uint64_t now[4];
+
+	memset(out, 0, sizeof(*out));
+	snprintf(out->id, sizeof(out->id), "%s", e->spec.id);
+	out->starts = e->starts;
+	traffic(s, now);
+	out->tcps = s->tcps;
+	out->udps = s->udps;
+	out->tcp_rx = now[0] - e->base[0];
+	out->tcp_tx = now[1] - e->base[1];
+	out->udp_rx = now[2] - e->base[2];
+	out->udp_tx = now[3] - e->base[3];
+	out->has_boot = true;
+	out->boot = (struct ctl_traffic){now[0], now[1], now[2], now[3]};
+	if (e->cur != NULL && e->cur->inst != NULL && e->cur->phase == RUN_STARTED) {
+		const struct instance *inst = e->cur->inst;
+		int64_t us =
+		    atomic_load(e->cur->mode == MODE_SINGLE ? &inst->dial_us : &inst->ping_us);
+
+		out->has_ping = us >= 0;
+		out->ping_ms = us < 0 ? 0 : (uint32_t)((us + 500) / 1000);
+		out->pool = atomic_load_explicit(&inst->pool_seen, memory_order_relaxed);
+	}
+}
+
+static void look(struct entry *e, registry_look_fn fn, void *arg)
+{
+	struct counter_sum sum;
+	struct ctl_stats stats;
+	struct registry_view v = {.stats = &stats, .sum = &sum, .said = e->said};
+
+	sum_all(e, &sum);
+	count(e, &sum);
+	put_stats(e, &sum, &stats);
+	if (e->zero != NULL)
+		take_off(&sum, e->zero);
+	fn(arg, &v);
+}
+
+void registry_look(struct registry *r, bool all, registry_look_fn fn, void *arg)
+{
+	struct entry *e, *next;
+
+	moved_take(on_mark, r);
+	for (size_t i = 0; all && i < r->n; i++)
+		look(r->entries[i], fn, arg);
+	DL_FOREACH_SAFE2(r->moving, e, next, mnext)
+	{
+		if (!all)
+			look(e, fn, arg);
+		if (--e->moving == 0)
+			DL_DELETE2(r->moving, e, mprev, mnext);
+	}
+}
+
+bool registry_look_at(struct registry *r, const char *id, registry_look_fn fn, void *arg)
+{
+	struct entry *e = registry_find(r, id);
+
+	if (e != NULL)
+		look(e, fn, arg);
+	return e != NULL;
+}
+
+void registry_load(struct registry *r, struct ctl_lease *out)
+{
+	struct counter_sum sum;
+	struct entry *e;
+
+	moved_take(on_mark, r);
+	DL_FOREACH2(r->moving, e, mnext)
+	{
+		sum_all(e, &sum);
+		count(e, &sum);
+	}
+	out->instances = (uint32_t)r->n;
+	out->running = r->running;
+	out->errors = r->failed;
+	out->tcps = r->sums.tcps;
+	out->udps = r->sums.udps;
+	out->tcp_rx = r->sums.boot[0];
+	out->tcp_tx = r->sums.boot[1];
+	out->udp_rx = r->sums.boot[2];
+	out->udp_tx = r->sums.boot[3];
 }
 
 bool registry_sum(struct registry *r, const char *id, struct counter_sum *out)
@@ -123,32 +263,11 @@ bool registry_stats(struct registry *r, const char *id, struct ctl_stats *out)
 {
 	const struct entry *e = registry_find(r, id);
 	struct counter_sum s;
-	uint64_t now[4];
 
 	if (e == NULL)
 		return false;
-	memset(out, 0, sizeof(*out));
-	snprintf(out->id, sizeof(out->id), "%s", e->spec.id);
-	out->starts = e->starts;
 	sum_all(e, &s);
-	traffic(&s, now);
-	out->tcps = s.tcps;
-	out->udps = s.udps;
-	out->tcp_rx = now[0] - e->base[0];
-	out->tcp_tx = now[1] - e->base[1];
-	out->udp_rx = now[2] - e->base[2];
-	out->udp_tx = now[3] - e->base[3];
-	out->has_boot = true;
-	out->boot = (struct ctl_traffic){now[0], now[1], now[2], now[3]};
-	if (e->cur != NULL && e->cur->inst != NULL && e->cur->phase == RUN_STARTED) {
-		const struct instance *inst = e->cur->inst;
-		int64_t us =
-		    atomic_load(e->cur->mode == MODE_SINGLE ? &inst->dial_us : &inst->ping_us);
-
-		out->has_ping = us >= 0;
-		out->ping_ms = us < 0 ? 0 : (uint32_t)((us + 500) / 1000);
-		out->pool = atomic_load_explicit(&inst->pool_seen, memory_order_relaxed);
-	}
+	put_stats(e, &s, out);
 	return true;
 }
 

@@ -73,6 +73,16 @@ static void report_on_timer(evutil_socket_t fd, short what, void *arg)
 	report_checkpoint(arg);
 }
 
+static void see_pool(struct instance *inst)
+{
+	uint32_t idle = instance_pool_idle(inst);
+
+	if (atomic_load_explicit(&inst->pool_seen, memory_order_relaxed) == idle)
+		return;
+	atomic_store_explicit(&inst->pool_seen, idle, memory_order_relaxed);
+	moved_mark(inst->mark);
+}
+
 static void report_second(struct instance *inst)
 {
 	uint32_t more = 0;
@@ -83,12 +93,12 @@ static void report_second(struct instance *inst)
 		more = atomic_exchange(&inst->lines_suppressed, 0);
 	}
 	if (inst->mode != MODE_UNDECIDED)
-		atomic_store_explicit(&inst->pool_seen, instance_pool_idle(inst),
-				      memory_order_relaxed);
+		see_pool(inst);
 	if (inst->strangers_more > 0)
 		INSTANCE_LOG(inst, WARN, "clients refused: %u more in the last second",
 			     inst->strangers_more);
-	inst->strangers_said = inst->strangers_more = 0;
+	if (inst->strangers_said > 0)
+		inst->strangers_said = inst->strangers_more = 0;
 	if (more > 0)
 		INSTANCE_LOG(inst, INFO, "session ends not shown: %u more in the last second",
 			     more);
@@ -123,10 +133,7 @@ void shard_record(struct shard *sh, const struct session_record *r)
 	struct instance *inst = sh->inst;
 	char visitor[NP_ADDR_TEXT_MAX];
 
-	atomic_store_explicit(
-	    &sh->counters.closes[r->reason],
-	    atomic_load_explicit(&sh->counters.closes[r->reason], memory_order_relaxed) + 1,
-	    memory_order_relaxed);
+	counter_closed(&sh->counters, r->reason);
 	if (session_sink.fn != NULL)
 		session_sink.fn(session_sink.arg, inst->id, r);
 	if (!np_log_enabled(instance_cfg(inst)->log, NP_LOG_INFO))

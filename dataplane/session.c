@@ -146,7 +146,7 @@ struct session *session_new(struct shard *sh, enum session_role role)
 	DL_APPEND(sh->sessions, s);
 	shard_wake(sh);
 	atomic_fetch_add_explicit(&sh->worker->load, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&sh->counters.tcps, 1, memory_order_relaxed);
+	counter_begins(&sh->counters, &sh->counters.tcps);
 	return s;
 }
 
@@ -182,7 +182,7 @@ static void session_let_go(struct session *s, bool abort)
 	pipe_give(sh->worker, &s->pipe[NP_DIR_DOWN]);
 	DL_DELETE(sh->sessions, s);
 	atomic_fetch_sub_explicit(&sh->worker->load, 1, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&sh->counters.tcps, 1, memory_order_relaxed);
+	counter_ends(&sh->counters, &sh->counters.tcps);
 	worker_bury(sh->worker, &s->grave);
 }
 

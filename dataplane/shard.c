@@ -30,6 +30,7 @@ struct shard *shard_new(struct instance *inst, struct worker *w)
 	sh->magic = SHARD_MAGIC;
 	sh->inst = inst;
 	sh->worker = w;
+	sh->counters.mark = inst->mark;
 	return sh;
 }
 

@@ -99,7 +99,7 @@ static void on_dialed(void *arg, const struct dial_result *res)
 	r->fd = res->fd;
 	r->addr = res->addr;
 	r->born = np_mono_now();
-	atomic_store_explicit(&s->inst->dial_us, res->connect_us, memory_order_relaxed);
+	instance_measured(s->inst, &s->inst->dial_us, res->connect_us);
 	np_pool_fill_dial_ok(&s->fill, res->connect_us);
 	if (event_assign(&r->ev, s->inst->home->base, r->fd, EV_READ | EV_ET | EV_PERSIST,
 			 ready_on_event, r) != 0 ||

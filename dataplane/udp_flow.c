@@ -68,7 +68,7 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 	fl->lists = inst->lists;
 	np_buf_init(&fl->held, UDP_HELD_MAX);
 	fl->start = fl->last = np_mono_now();
-	atomic_fetch_add_explicit(&c->udps, 1, memory_order_relaxed);
+	counter_begins(c, &c->udps);
 	counter_add(c, COUNTER_UDP_SESSIONS, 1);
 	shard_wake(inst->shards[inst->home->index]);
 	return fl;
@@ -127,7 +127,7 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	fl->fd = -1;
 	inst->udp_held -= np_buf_len(&fl->held);
 	np_buf_release(&fl->held);
-	atomic_fetch_sub_explicit(&udp_counters(inst)->udps, 1, memory_order_relaxed);
+	counter_ends(udp_counters(inst), &udp_counters(inst)->udps);
 	shard_record(inst->shards[inst->home->index], &r);
 	instance_slot_give(inst);
 	worker_bury(inst->home, &fl->grave);
