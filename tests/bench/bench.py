@@ -23,9 +23,9 @@ from measure import Failed, Load, raise_nofile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 QUICK_S, FULL_S = 150, 2100  # what a run is planned for
-QUICK_ROUNDS = 2
 SETUP_S = 0.35               # a way's start and end, about
 SCALE_MIN, SCALE_MAX = 0.25, 1.0
+LATE = 1.15                  # of the planned time: then what is left is left out
 
 
 def arguments():
@@ -95,11 +95,13 @@ class Plan:
     def __init__(self, args, ways):
         self.limit_s = QUICK_S if args.quick else FULL_S
         self.fixed = args.seconds
-        self.steps = []
+        self.steps, direct = [], set()
         self.slow = 1.0  # how much longer it takes than thought
         for case in cases.select(args.cases, args.quick and not args.cases):
-            step = Step(case, [w for w in ways if cases.takes_part(w, case)], 0)
-            step.rounds = args.rounds or (QUICK_ROUNDS if args.quick else step.measure.rounds)
+            name = case.split("/")[1]
+            step = Step(case, [w for w in ways if cases.takes_part(w, case) and (w.name != "direct" or name not in direct)], 0)
+            direct.add(name)  # there is one way that is direct, for all scenarios
+            step.rounds = args.rounds or (step.measure.quick or 1 if args.quick else step.measure.rounds)
             if any(not w.reaches and w.name != "direct" for w in step.ways):
                 self.steps.append(step)
 
@@ -141,6 +143,11 @@ class Progress:
 def run(bench, plan, results):
     progress = Progress(plan)
     for i, step in enumerate(plan.steps):
+        if not plan.fixed and progress.elapsed_s > LATE * plan.limit_s:
+            left = [s.case for s in plan.steps[i:]]
+            results["machine"]["left_out"] = left
+            print(f"bench: the machine is too busy: {', '.join(left)} left out", flush=True)
+            return
         bench.scale = plan.adapt(i, progress.elapsed_s)
         before, thought = progress.elapsed_s, step.rounds * len(step.ways) * (step.measure.cost_s * bench.scale + SETUP_S)
         bench.case, bench.scenario = step.case, step.case.split("/")[0]
@@ -182,7 +189,7 @@ def prepare(args):
         print("peers: " + " ".join(w.name for w in here) + "; not here: " + " ".join(missing))
         sys.exit(0)
     plan = Plan(args, ways)
-    bench = cases.Bench(Load(os.path.join(build, "tests", "np-load")), os.path.join(out, "run"))
+    bench = cases.Bench(Load(os.path.join(build, "tests", "np-load")), os.path.join(out, "run"), args.quick)
     used = [w for w in ways if any(w in step.ways for step in plan.steps)]
     results = {"machine": machine(args), "versions": {w.name: w.version() for w in used}, "missing": missing,
                "peers": [w.name for w in used if w.reaches], "also": [name for name, _ in also], "cases": {}}

@@ -19,6 +19,7 @@ from peers import SCENARIOS, HAProxy, Net, Nginx, NodePass, write
 
 REQUEST_BYTES = 64
 READY_TRIES = 15  # seconds until a way carries bytes
+SETTLE_S = 2
 MANY = 100
 
 
@@ -37,8 +38,17 @@ class Field:
 class Run:
     """A way that runs: where to connect to, and the processes it is made of."""
 
-    def __init__(self, entry, pids, ends):
-        self.entry, self.pids, self.ends = entry, pids, ends
+    def __init__(self, entry, pids):
+        self.entry, self.pids = entry, pids
+
+    def settle(self):
+        """Waits until it has done what it does at the start, such as filling a pool."""
+        end = time.monotonic() + SETTLE_S
+        before, busy = cpu_ns(self.pids), True
+        while busy and time.monotonic() < end:
+            time.sleep(0.05)
+            now = cpu_ns(self.pids)
+            busy, before = now - before > 2_500_000, now
 
     def cpu_of(self, action):
         """(result of the action, CPU nanoseconds that the way used meanwhile)"""
@@ -50,8 +60,8 @@ class Run:
 class Bench:
     """What a measure works with: one way, the load, ports, the targets, how long."""
 
-    def __init__(self, load, folder):
-        self.load, self.folder, self.scale = load, folder, 1.0
+    def __init__(self, load, folder, quick=False):
+        self.load, self.folder, self.scale, self.quick = load, folder, 1.0, quick
         self.ports = Ports()
         self.targets = Stage(os.path.join(folder, "targets"))
         self.echo = self.ports.take()
@@ -81,7 +91,7 @@ class Bench:
     def running(self, udp=False, target=None):
         """The way, started and carrying bytes."""
         if self.way.name == "direct":
-            yield Run(target or self.echo, [], [])
+            yield Run(target or self.echo, [])
             return
         net = self.net(target)
         with Stage(os.path.join(self.folder, self.way.name)) as stage:
@@ -97,7 +107,8 @@ class Bench:
             except Failed as e:
                 said = "; ".join(last_words(p) for p in started)
                 raise Failed(f"{self.way.name} carries nothing ({said})") from e
-            run = Run(net.visit, [p.pid for p in started], started)
+            run = Run(net.visit, [p.pid for p in started])
+            run.settle()
             if self.profiler and self.way.name == "nodepass":
                 with self.profiler(run):
                     yield run
@@ -218,7 +229,7 @@ def datagrams(size):
 @contextlib.contextmanager
 def _running_udp(b, sink):
     if sink:  # direct: the load sends to itself
-        yield Run(sink, [], []), sink
+        yield Run(sink, []), sink
         return
     # TCP on the same port, so that it is seen when the way is open.
     sink = b.ports.take()
@@ -242,7 +253,7 @@ def memory(b):
         idle = settled_memory_kb(run.pids)
         figures["idle_kb"] = idle
         for sessions in (1000, 4000):
-            if sessions > b.way.hold_max:
+            if sessions > (1000 if b.quick else b.way.hold_max):
                 continue
             held, _ = b.load.hold(run.entry, sessions, lambda: settled_memory_kb(run.pids))
             figures[f"session_{sessions}_kb"] = max(0.0, (held - idle) / sessions)
@@ -369,7 +380,7 @@ class Measure:
     fields: dict
     cost_s: float            # of one way in one round, about, at scale 1
     rounds: int = 5          # of a full run
-    quick: bool = False
+    quick: int = 0           # rounds of a quick run
     kind: str = "tcp"
     scenarios: tuple = SCENARIOS
 
@@ -385,20 +396,20 @@ MEASURES = {}
 for _n in (1, 8):
     for _d in ("up", "down", "both"):
         MEASURES[f"tput-{_n}-{_d}"] = Measure(f"throughput, {_n} stream{'s' if _n > 1 else ''}, {_d}", throughput(_n, _d), TPUT,
-                                              2.1, quick=_d == "up")
+                                              2.1, quick=2 * (_d == "up"))
 MEASURES |= {
-    "crr": Measure("connect, request, reply, close; 32 at once", requests("crr", 32), RATE, 2.0, quick=True),
+    "crr": Measure("connect, request, reply, close; 32 at once", requests("crr", 32), RATE, 2.0, quick=2),
     "rr-1": Measure("request and reply, 1 connection", requests("rr", 1), RATE, 2.0),
-    "rr-64": Measure("request and reply, 64 connections", requests("rr", 64), RATE, 2.0, quick=True),
+    "rr-64": Measure("request and reply, 64 connections", requests("rr", 64), RATE, 2.0, quick=2),
     "udp-64": Measure("datagrams of 64 bytes", datagrams(64), UDP, 6.0, rounds=3, kind="udp"),
-    "udp-1400": Measure("datagrams of 1400 bytes", datagrams(1400), UDP, 6.0, rounds=3, quick=True, kind="udp"),
+    "udp-1400": Measure("datagrams of 1400 bytes", datagrams(1400), UDP, 6.0, rounds=3, quick=1, kind="udp"),
     "mem": Measure("memory", memory, {
         "idle_kb": Field("KB idle", "low", "median"), "session_1000_kb": Field("KB per idle session, 1 000 held", "low", "median"),
         "session_4000_kb": Field("KB per idle session, 4 000 held", "low", "median"),
-        "after_kb": Field("KB after load", "low", "median")}, 3.0, rounds=2, quick=True, kind="own"),
+        "after_kb": Field("KB after load", "low", "median")}, 3.0, rounds=2, quick=1, kind="own"),
     "start": Measure("start to the first relayed byte", start, {
         "together_ms": Field("ms, all ends started together", "low", "median"),
-        "client_ms": Field("ms, the other end runs", "low", "median")}, 0.5, quick=True, kind="own"),
+        "client_ms": Field("ms, the other end runs", "low", "median")}, 0.5, quick=2, kind="own"),
     "many": Measure(f"{MANY} instances in one process", many, {
         "all_kb": Field("KB idle", "low", "median"), "all_ms": Field("ms until all carry bytes", "low", "median"),
         "idle_ms_s": Field("CPU ms a second, idle", "low", "median")}, 3.0, rounds=3, kind="many", scenarios=("single",)),

@@ -68,7 +68,7 @@ class Peer:
 
 def version_in(text):
     """The first thing in a text that looks like a version number."""
-    found = re.search(r"\d+\.\d+(?:\.\d+)*(?:[-+~][\w.]+)?", text)
+    found = re.search(r"\d+\.\d+(?:\.\d+)*(?:[-+~][\w.]+)*", text)
     return found.group(0) if found else "?"
 
 

@@ -32,6 +32,15 @@ def value(results, case, way, field):
     return aggregate([r.get(field) for r in rounds], fields_of(case)[field].aggregate)
 
 
+def direct_value(results, case, field):
+    """The figure without any relay, which is measured in one of the scenarios for all."""
+    for other in (f"{s}/{case.split('/')[1]}" for s in SCENARIOS):
+        v = value(results, other, "direct", field)
+        if v is not None:
+            return v
+    return None
+
+
 def best_peer(results, case, field):
     """(name, value) of the peer with the best figure, or (None, None)."""
     found = [(value(results, case, way, field), way) for way in results["cases"].get(case, {}) if way in results["peers"]]
@@ -45,6 +54,8 @@ def best_peer(results, case, field):
 def reference(results, goal):
     if goal.of == "peer":
         return best_peer(results, goal.case, goal.field)[1]
+    if goal.of == "direct":
+        return direct_value(results, goal.case, goal.field)
     if goal.of:
         return value(results, goal.case, goal.of, goal.field)
     return None
@@ -91,7 +102,7 @@ def summary(results, scenario):
         for name, field in fields_of(case).items():
             ours = value(results, case, "nodepass", name)
             peer, theirs = best_peer(results, case, name)
-            direct = value(results, case, "direct", name)
+            direct = direct_value(results, case, name)
             if ours is None and theirs is None:
                 continue
             rows.append((title, field.unit, number(ours), f"{number(theirs)} ({peer})" if peer else "–", times(ratio(ours, theirs)),
@@ -158,6 +169,7 @@ def markdown(results, chart_folder):
                          ("network", m["network"]),
                          ("load of the machine", f"{m['load_before']} before, {m['busy_before']} of its CPU time was used by others"),
                          ("versions", ", ".join(f"{k} {v}" for k, v in results["versions"].items() if k != "direct")),
+                         ("left out, as the machine was too busy", ", ".join(m.get("left_out", [])) or "–"),
                          ("not here", ", ".join(results["missing"]) or "–")]),
         f"{met} of {known} goals that could be judged are met.",
     ]
@@ -227,7 +239,7 @@ def terminal(results):
         for name, field in fields_of(case).items():
             ours = value(results, case, "nodepass", name)
             peer, theirs = best_peer(results, case, name)
-            direct = value(results, case, "direct", name)
+            direct = direct_value(results, case, name)
             others = [f"{w} {number(value(results, case, w, name))} ({times(ratio(ours, value(results, case, w, name)))})"
                       for w in results["cases"][case] if w in results["also"]]
             if ours is None and theirs is None:

@@ -101,6 +101,8 @@ class Selection(unittest.TestCase):
         class Args:
             cases, quick, rounds, seconds = [], True, None, None
         plan = bench.Plan(Args, [peers.Direct(), Way("nodepass", reaches=False), Way("a"), Way("b")])
+        self.assertEqual(sum(w.name == "direct" for s in plan.steps for w in s.ways),
+                         len({s.case.split("/")[1] for s in plan.steps} - {"mem", "start"}))
         self.assertLessEqual(plan.cost_s(0, plan.adapt(0, 0)), bench.QUICK_S * 1.01)
         before = plan.count
         plan.adapt(1, bench.QUICK_S)  # the time is over: what is left is done once
