@@ -10,7 +10,8 @@
 #include "plane.h"
 #include "urls.h"
 
-#include "core/proof.h"
+#include "base/secret.h"
+#include "core/key.h"
 
 #include <errno.h>
 #include <stdio.h>

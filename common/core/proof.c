@@ -12,18 +12,11 @@
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <openssl/rand.h>
-#include <stdio.h>
 #include <string.h>
 
-#define KEY_PREFIX     "np1_"
-#define KEY_PREFIX_LEN 4
-#define KEY_RAW_LEN    32
-#define KEY_B64_LEN    43
-
-#define SCRYPT_N       16384
-#define SCRYPT_R       8
-#define SCRYPT_P       1
+#define SCRYPT_N 16384
+#define SCRYPT_R 8
+#define SCRYPT_P 1
 /* 128 * N * r is 16 MiB; the rest is room for OpenSSL's own bookkeeping. Its default limit is too
  * low. */
 #define SCRYPT_MAXMEM	((uint64_t)24 << 20)
@@ -33,8 +26,6 @@
 #define LABEL_MAX	24
 #define PREAMBLE_SIGNED 24
 #define PREAMBLE_MAC	16
-
-static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static enum np_err hmac_sha256(const uint8_t *key, size_t key_len, const uint8_t *p, size_t len,
 			       uint8_t out[SHA256_LEN])
@@ -72,81 +63,17 @@ static enum np_err hkdf_sha256(const void *ikm, size_t len, const char *info, ui
 	return err;
 }
 
-/* 32 bytes give 43 characters; the last one carries 4 bits, its low 2 are zero. */
-static void key_encode(const uint8_t in[KEY_RAW_LEN], char out[KEY_B64_LEN])
-{
-	unsigned i, bit;
-
-	for (i = 0, bit = 0; i < KEY_B64_LEN; i++, bit += 6) {
-		unsigned at = bit / 8, low = at + 1 < KEY_RAW_LEN ? in[at + 1] : 0;
-		unsigned v = ((unsigned)in[at] << 8 | low) >> (10 - bit % 8) & 63;
-
-		out[i] = base64url[v];
-	}
-}
-
-static bool key_decode(const char *key, size_t len, uint8_t out[KEY_RAW_LEN])
-{
-	uint32_t acc = 0;
-	unsigned bits = 0, n = 0, i;
-
-	if (len != KEY_PREFIX_LEN + KEY_B64_LEN || memcmp(key, KEY_PREFIX, KEY_PREFIX_LEN) != 0)
-		return false;
-	for (i = 0; i < KEY_B64_LEN; i++) {
-		char c = key[KEY_PREFIX_LEN + i];
-		const char *at = c == '\0' ? NULL : strchr(base64url, c);
-
-		if (at == NULL)
-			return false;
-		acc = acc << 6 | (uint32_t)(at - base64url);
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			out[n++] = (uint8_t)(acc >> bits);
-			acc &= (1u << bits) - 1;
-		}
-	}
-	return acc == 0; /* two spare bits: set, another text would be the same key */
-}
-
-enum np_err np_key_generate(char out[NP_KEY_TEXT_MAX])
-{
-	uint8_t raw[KEY_RAW_LEN];
-
-	if (RAND_priv_bytes(raw, sizeof raw) != 1)
-		return NP_ECRYPTO;
-	memcpy(out, KEY_PREFIX, KEY_PREFIX_LEN);
-	key_encode(raw, out + KEY_PREFIX_LEN);
-	out[KEY_PREFIX_LEN + KEY_B64_LEN] = '\0';
-	np_wipe(raw, sizeof raw);
-	return NP_OK;
-}
-
-enum np_key_kind np_key_kind(const char *key, size_t len, bool given, uint16_t port)
-{
-	uint8_t raw[KEY_RAW_LEN];
-	char hex[8];
-	bool random;
-
-	(void)snprintf(hex, sizeof hex, "%x", (unsigned)port);
-	if (!given || (len == strlen(hex) && memcmp(key, hex, len) == 0))
-		return NP_KEY_PORT;
-	random = key_decode(key, len, raw);
-	np_wipe(raw, sizeof raw);
-	return random ? NP_KEY_RANDOM : NP_KEY_WORD;
-}
-
 enum np_err np_key_derive(enum np_key_kind kind, const char *key, size_t len,
 			  const uint8_t salt[NP_SALT_LEN], uint8_t k[NP_K_LEN])
 {
-	uint8_t raw[KEY_RAW_LEN], made[NP_K_LEN];
+	uint8_t raw[NP_KEY_RAW_LEN], made[NP_K_LEN];
 	enum np_err err = NP_EINVAL;
 
 	if (len == 0)
 		return NP_EINVAL;
 	switch (kind) {
 	case NP_KEY_RANDOM:
-		if (key_decode(key, len, raw))
+		if (np_key_decode(key, len, raw))
 			err = hkdf_sha256(raw, sizeof raw, "nodepass key v2", made);
 		np_wipe(raw, sizeof raw);
 		break;
@@ -228,16 +155,6 @@ enum np_err np_takeover_make(const uint8_t d_old[NP_EXPORTER_LEN],
 bool np_equal_ct(const uint8_t *a, const uint8_t *b, size_t n)
 {
 	return CRYPTO_memcmp(a, b, n) == 0;
-}
-
-void np_wipe(void *p, size_t n)
-{
-	OPENSSL_cleanse(p, n);
-}
-
-enum np_err np_random(void *out, size_t n)
-{
-	return RAND_bytes_ex(NULL, out, n, 0) == 1 ? NP_OK : NP_ECRYPTO;
 }
 
 static void put_u64(uint8_t *p, uint64_t v)

@@ -1,13 +1,15 @@
 /*
  * proof.h - tunnel keys: derivation, proofs of the control channel, preamble of data channels.
  * Formats and golden bytes: docs/PROTOCOL.md. All cryptography is OpenSSL's. Pure: exporter values
- * and random bytes are arguments (except np_key_generate).
+ * are arguments.
  */
 #ifndef NP_CORE_PROOF_H
 #define NP_CORE_PROOF_H
 
 #include "base/err.h"
+#include "base/secret.h"
 #include "core/frame.h"
+#include "core/key.h"
 
 #define NP_K_LEN	    32
 #define NP_SALT_LEN	    16
@@ -16,27 +18,9 @@
 #define NP_SESSION_ID_LEN   8
 #define NP_PREAMBLE_LEN	    40
 #define NP_FINGERPRINT_LEN  32
-#define NP_KEY_TEXT_MAX	    64
 
 #define NP_EXPORTER_CONTROL "EXPERIMENTAL-nodepass-tunnel"
 #define NP_EXPORTER_DATA    "EXPERIMENTAL-nodepass-data"
-
-enum np_key_kind {
-	NP_KEY_RANDOM = 0, /* np1_…: HKDF, nothing to stretch */
-	NP_KEY_WORD,	   /* anything else: scrypt */
-	NP_KEY_PORT,	   /* derived from the port: HKDF, protects nothing */
-};
-
-/* np_key_generate - a fresh np1_ key, NUL-terminated. Errors: NP_ECRYPTO. */
-enum np_err np_key_generate(char out[NP_KEY_TEXT_MAX]) NP_MUST_CHECK;
-/*
- * np_key_kind - how K is made from a key's text. @given: written in the URL (else @key is derived
- * from @port). NP_KEY_PORT also for a written key that equals the port's lower-case hexadecimal
- * form: who writes it at one end meets a peer that left it out. NP_KEY_RANDOM: "np1_" and 43
- * canonical base64url characters, unpadded; what merely looks like it (bad character, other length,
- * unused bits set) is a word.
- */
-enum np_key_kind np_key_kind(const char *key, size_t len, bool given, uint16_t port);
 
 /*
  * np_key_derive - K of a tunnel key, 32 bytes:
@@ -77,10 +61,6 @@ enum np_err np_takeover_make(const uint8_t d_old[NP_EXPORTER_LEN],
 			     uint8_t out[NP_PROOF_LEN]) NP_MUST_CHECK;
 /* np_equal_ct - comparison in constant time. */
 bool np_equal_ct(const uint8_t *a, const uint8_t *b, size_t n);
-/* np_wipe - zeroes in a way that the compiler keeps. */
-void np_wipe(void *p, size_t n);
-/* np_random - Errors: NP_ECRYPTO. */
-enum np_err np_random(void *out, size_t n) NP_MUST_CHECK;
 
 struct np_preamble {
 	enum np_channel_kind kind;
