@@ -4,8 +4,6 @@
  */
 #include "core/pool_fill.h"
 
-#include <math.h>
-
 #define MEAN_S	     1.0 /* opens a second are those of about this long */
 #define HOLD_S	     7.0 /* highest numbers are kept whole: bursts come again; then they fall, */
 #define FALL_S	     2.5 /* and a twentieth is left after 15 s in all */
@@ -25,6 +23,23 @@ static double seconds(struct np_mono from, struct np_mono to)
 	return s < 0 ? 0 : s;
 }
 
+/*
+ * Not the C library's exp, floor and round: its mathematics is a library of its own, of half a
+ * megabyte in memory.
+ */
+
+/* About e^-x for x >= 0, within 3 % of 1; it falls from 1 and never is negative. */
+static double falling(double x)
+{
+	return 1 / (1 + x + x * x / 2 + x * x * x / 6);
+}
+
+/* Towards 0. @n: some billions at most. */
+static double whole_down(double n)
+{
+	return (double)(int64_t)n;
+}
+
 static uint32_t at_most(double n, uint32_t max)
 {
 	return n < (double)max ? (uint32_t)n : max;
@@ -33,7 +48,9 @@ static uint32_t at_most(double n, uint32_t max)
 /* Whole connections for a need: none below a half, or an old peak would never end; else up. */
 static double whole(double need)
 {
-	return need < 0.5 ? 0 : ceil(need);
+	double down = whole_down(need);
+
+	return need < 0.5 ? 0 : down < need ? down + 1 : down;
 }
 
 static bool is_single_use(const struct np_pool_fill *f)
@@ -127,17 +144,17 @@ void np_pool_fill_tick(struct np_pool_fill *f, struct np_mono now, uint32_t busy
 	note_busy(f, busy > UINT32_MAX - f->demand ? UINT32_MAX : busy + f->demand);
 	if (dt < TICK_MIN_S)
 		return;
-	f->opens_now += (f->opens / dt - f->opens_now) * (1 - exp(-dt / MEAN_S));
+	f->opens_now += (f->opens / dt - f->opens_now) * (1 - falling(dt / MEAN_S));
 	f->opens_s += dt;
 	if (f->opens_s > HOLD_S)
-		f->opens_per_s *= exp(-dt / FALL_S);
+		f->opens_per_s *= falling(dt / FALL_S);
 	if (f->opens_now >= f->opens_per_s * NEARLY)
 		f->opens_s = 0;
 	if (f->opens_per_s < f->opens_now)
 		f->opens_per_s = f->opens_now;
 	f->peak_s += dt;
 	if (f->peak_s > HOLD_S)
-		f->peak_busy *= exp(-dt / FALL_S);
+		f->peak_busy *= falling(dt / FALL_S);
 	if (f->opens > 0) /* sessions may begin and end between two ticks; one at a time at least */
 		note_busy(f, 1);
 	age_demand(f, dt);
@@ -167,7 +184,7 @@ static double base(const struct np_pool_fill *f)
 
 static double peak(const struct np_pool_fill *f)
 {
-	return is_single_use(f) ? 0 : round(f->peak_busy);
+	return is_single_use(f) ? 0 : whole_down(f->peak_busy + 0.5);
 }
 
 uint32_t np_pool_fill_wanted(const struct np_pool_fill *f)
@@ -204,7 +221,7 @@ static double spread_start(struct np_pool_fill *f, struct np_mono now, double n,
 	if (since >= START_S)
 		return n;
 	allowed = NP_POOL_START_DIALS + fill * since / START_S + f->demand - f->dialed;
-	return n < allowed ? n : floor(allowed);
+	return n < allowed ? n : whole_down(allowed);
 }
 
 static double limit_rate(struct np_pool_fill *f, struct np_mono now, double n)
@@ -216,7 +233,7 @@ static double limit_rate(struct np_pool_fill *f, struct np_mono now, double n)
 	f->dial_tokens += seconds(f->last_dials, now) * f->limits.dial_rate;
 	if (f->dial_tokens > max)
 		f->dial_tokens = max;
-	return n < f->dial_tokens ? n : floor(f->dial_tokens);
+	return n < f->dial_tokens ? n : whole_down(f->dial_tokens);
 }
 
 uint32_t np_pool_fill_dials(struct np_pool_fill *f, struct np_mono now, uint32_t idle,
