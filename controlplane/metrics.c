@@ -24,6 +24,13 @@ enum metrics_counter {
 	METRICS_COUNTERS
 };
 
+enum metrics_histogram {
+#define NP_HISTOGRAM(id, name, help) METRICS_##id,
+#include "tbl/histograms.def"
+#undef NP_HISTOGRAM
+	METRICS_HISTOGRAMS
+};
+
 static const struct {
 	const char *name, *help;
 } counter_rows[METRICS_COUNTERS] = {
@@ -38,11 +45,28 @@ static const char *const reason_names[METRICS_REASONS_MAX] = {
 #undef NP_REASON
 };
 
+static const struct {
+	const char *name, *help;
+} histogram_rows[METRICS_HISTOGRAMS] = {
+#define NP_HISTOGRAM(id, name, help) [METRICS_##id] = {name, help},
+#include "tbl/histograms.def"
+#undef NP_HISTOGRAM
+};
+
+/* As the node counted; its bounds may be others than ours. */
+struct histogram {
+	size_t n;				/* bounds; there is one count more */
+	uint64_t bounds[METRICS_BUCKETS_MAX]; /* microseconds, rising */
+	uint64_t counts[METRICS_BUCKETS_MAX + 1];
+	uint64_t sum_us;
+};
+
 struct row {
 	UT_hash_handle hh;
 	char id[CTL_ID_MAX + 1];
 	uint64_t counters[METRICS_COUNTERS];
 	uint64_t closes[METRICS_REASONS_MAX];
+	struct histogram *took[METRICS_HISTOGRAMS]; /* owned; NULL = nothing yet */
 	bool alive; /* the model has it; used while rendering */
 };
 
@@ -79,6 +103,8 @@ enum np_err metrics_new(struct metrics **out)
 static void row_free(struct metrics *m, struct row *r)
 {
 	HASH_DEL(m->rows, r);
+	for (int h = 0; h < METRICS_HISTOGRAMS; h++)
+		np_free(r->took[h]);
 	np_free(r);
 }
 
@@ -121,6 +147,31 @@ static struct row *row_of(struct metrics *m, const char *id)
 	return r;
 }
 
+static bool is_histogram(const struct ctl_metric *metric)
+{
+	if (metric->nbounds == 0 || metric->nbounds > METRICS_BUCKETS_MAX ||
+	    metric->n != metric->nbounds + 1)
+		return false;
+	for (size_t i = 1; i < metric->nbounds; i++)
+		if (metric->bounds[i] <= metric->bounds[i - 1])
+			return false;
+	return true;
+}
+
+static void take_histogram(struct histogram **to, const struct ctl_metric *metric)
+{
+	if (!is_histogram(metric))
+		return;
+	if (*to == NULL)
+		*to = np_calloc(1, sizeof(**to));
+	if (*to == NULL)
+		return; /* the next report tries again */
+	(*to)->n = metric->nbounds;
+	memcpy((*to)->bounds, metric->bounds, metric->nbounds * sizeof(*metric->bounds));
+	memcpy((*to)->counts, metric->values, metric->n * sizeof(*metric->values));
+	(*to)->sum_us = metric->sum;
+}
+
 static void take(struct row *r, const struct ctl_metric *metric)
 {
 	if (strcmp(metric->name, "closes") == 0) {
@@ -128,6 +179,9 @@ static void take(struct row *r, const struct ctl_metric *metric)
 			r->closes[i] = metric->values[i];
 		return;
 	}
+	for (size_t h = 0; h < METRICS_HISTOGRAMS; h++)
+		if (strcmp(metric->name, histogram_rows[h].name) == 0)
+			take_histogram(&r->took[h], metric);
 	for (size_t i = 0; i < METRICS_COUNTERS; i++) {
 		if (metric->n > 0 && strcmp(metric->name, counter_rows[i].name) == 0) {
 			r->counters[i] = metric->values[0];
@@ -293,6 +347,42 @@ static void put_counter(const struct rendering *r, enum metrics_counter c)
 	}
 }
 
+static void put_histogram(const struct rendering *r, const struct shown *s, const char *name,
+			  const struct histogram *h)
+{
+	char part[96], more[64];
+	uint64_t all = 0;
+
+	(void)snprintf(part, sizeof(part), "%s_bucket", name);
+	for (size_t i = 0; i < h->n; i++) {
+		all += h->counts[i];
+		(void)snprintf(more, sizeof(more), ",le=\"%.9g\"", (double)h->bounds[i] / 1e6);
+		put_sample_u64(r, s, part, more, all);
+	}
+	all += h->counts[h->n];
+	put_sample_u64(r, s, part, ",le=\"+Inf\"", all);
+	(void)snprintf(part, sizeof(part), "%s_sum", name);
+	put_sample(r, s, part, "");
+	np_buf_putf(r->out, "%.6f\n", (double)h->sum_us / 1e6);
+	(void)snprintf(part, sizeof(part), "%s_count", name);
+	put_sample_u64(r, s, part, "", all);
+}
+
+static void put_histograms(const struct rendering *r, size_t which)
+{
+	char name[80];
+
+	(void)snprintf(name, sizeof(name), "nodepass_instance_%s_seconds",
+		       histogram_rows[which].name);
+	put_family(r->out, name, "histogram", histogram_rows[which].help);
+	for (size_t i = 0; i < r->n; i++) {
+		const struct row *row = r->list[i].row;
+
+		if (row != NULL && row->took[which] != NULL)
+			put_histogram(r, &r->list[i], name, row->took[which]);
+	}
+}
+
 static void put_node(const struct metrics *m, const struct metrics_view *v, struct np_buf *b)
 {
 	const struct ctl_lease *l = &m->lease;
@@ -413,6 +503,8 @@ void metrics_render(struct metrics *m, const struct metrics_view *v, struct np_b
 		put_closes(&r);
 		for (unsigned c = METRICS_TCP_SESSIONS; c < METRICS_COUNTERS; c++)
 			put_counter(&r, (enum metrics_counter)c);
+		for (size_t h = 0; h < METRICS_HISTOGRAMS; h++)
+			put_histograms(&r, h);
 	} else {
 		out->err = err;
 	}

@@ -14,6 +14,7 @@
 
 #define METRICS_INSTANCES_MAX (2 * MODEL_INSTANCES_MAX)
 #define METRICS_REASONS_MAX   48
+#define METRICS_BUCKETS_MAX   32 /* of a histogram; one with more is left out */
 #define METRICS_TEXT_MAX      (64 * 1024 * 1024)
 
 struct metrics;

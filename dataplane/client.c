@@ -122,6 +122,7 @@ static void on_dialed(void *arg, const struct dial_result *r)
 		return;
 	}
 	c->server = r->addr;
+	c->connected_at = np_mono_now();
 	ssl = tls_client_new(c->ctx, TLS_CONTROL, client_server_name(c), NULL);
 	if (ssl == NULL || stream_init_tls(&c->handshake, r->fd, ssl, NULL, 0) != NP_OK) {
 		SSL_free(ssl);
@@ -276,6 +277,8 @@ static void do_up(struct client *c)
 		return;
 	}
 	c->up_at = np_mono_now();
+	counter_took(&instance_shard(inst, inst->home)->counters, HISTOGRAM_HANDSHAKE,
+		     np_mono_diff_us(c->up_at, c->connected_at));
 	c->said_failure = false;
 	c->conn_id = 0;
 	c->fingerprints = c->welcome.fingerprints;

@@ -9,14 +9,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* closes, and a row of counters.def each. */
-#define METRICS_PER_INSTANCE (1 + COUNTER_COUNT)
-#define VALUES_PER_INSTANCE  (NP_REASON_COUNT + COUNTER_COUNT)
+/* closes, and a row of counters.def and histograms.def each. */
+#define METRICS_PER_INSTANCE (1 + COUNTER_COUNT + HISTOGRAM_COUNT)
+#define VALUES_PER_INSTANCE  (NP_REASON_COUNT + COUNTER_COUNT + HISTOGRAM_COUNT * HISTOGRAM_BUCKETS)
 
 static const char *const counter_names[COUNTER_COUNT] = {
 #define NP_COUNTER(id, name, help) [COUNTER_##id] = name,
 #include "tbl/counters.def"
 #undef NP_COUNTER
+};
+
+static const char *const histogram_names[HISTOGRAM_COUNT] = {
+#define NP_HISTOGRAM(id, name, help) [HISTOGRAM_##id] = name,
+#include "tbl/histograms.def"
+#undef NP_HISTOGRAM
 };
 
 /* Digests in registry_view.said. */
@@ -78,6 +84,24 @@ static uint64_t stats_digest(const struct ctl_stats *s)
 	return digest(v, sizeof(v) / sizeof(v[0]), 0);
 }
 
+/* One that has counted nothing is left out. */
+static void put_histogram(struct ctl_instance_metrics *m, int h, const struct counter_sum *sum,
+			  uint64_t *values)
+{
+	struct ctl_metric *metric = &m->metrics[m->n];
+
+	for (int i = 0; i < HISTOGRAM_BUCKETS && metric->n == 0; i++)
+		metric->n = values[i] > 0 ? HISTOGRAM_BUCKETS : 0;
+	if (metric->n == 0)
+		return;
+	snprintf(metric->name, sizeof(metric->name), "%s", histogram_names[h]);
+	metric->values = values;
+	metric->sum = sum->took[h].sum_us;
+	metric->bounds = (uint64_t *)(uintptr_t)histogram_bounds; /* the event borrows all it has */
+	metric->nbounds = HISTOGRAM_BOUNDS;
+	m->n++;
+}
+
 static void put_metrics(struct batch *b, const struct registry_view *v)
 {
 	struct ctl_instance_metrics *m = &b->instances[b->nmetrics];
@@ -86,15 +110,19 @@ static void put_metrics(struct batch *b, const struct registry_view *v)
 
 	memcpy(values, v->sum->closes, sizeof(v->sum->closes));
 	memcpy(values + NP_REASON_COUNT, v->sum->total, sizeof(v->sum->total));
+	for (int h = 0; h < HISTOGRAM_COUNT; h++)
+		memcpy(values + NP_REASON_COUNT + COUNTER_COUNT + h * HISTOGRAM_BUCKETS,
+		       v->sum->took[h].count, sizeof(v->sum->took[h].count));
 	d = digest(values, VALUES_PER_INSTANCE, v->stats->starts);
 	if (!b->full && v->said[SAID_METRICS] == d)
 		return;
 	v->said[SAID_METRICS] = d;
 	memset(m, 0, sizeof(*m));
+	memset(metric, 0, METRICS_PER_INSTANCE * sizeof(*metric));
 	snprintf(m->id, sizeof(m->id), "%s", v->stats->id);
 	m->starts = v->stats->starts;
 	m->metrics = metric;
-	m->n = METRICS_PER_INSTANCE;
+	m->n = 1 + COUNTER_COUNT;
 	snprintf(metric[0].name, sizeof(metric[0].name), "closes");
 	metric[0].values = values;
 	metric[0].n = NP_REASON_COUNT;
@@ -105,6 +133,9 @@ static void put_metrics(struct batch *b, const struct registry_view *v)
 		c->values = values + NP_REASON_COUNT + i;
 		c->n = 1;
 	}
+	for (int h = 0; h < HISTOGRAM_COUNT; h++)
+		put_histogram(m, h, v->sum,
+			      values + NP_REASON_COUNT + COUNTER_COUNT + h * HISTOGRAM_BUCKETS);
 	if (++b->nmetrics == EVENTS_METRICS_MAX)
 		send_metrics(b);
 }

@@ -396,6 +396,7 @@ void instance_free(struct instance *inst)
 	settings_release(instance_settings(inst));
 	np_wipe(inst->k, sizeof(inst->k));
 	np_free(inst->error);
+	np_free(inst->mode_reason);
 	inst->magic = 0;
 	np_free(inst);
 }

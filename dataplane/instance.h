@@ -21,6 +21,7 @@
 #define INSTANCE_MAGIC	0x494e5354u
 #define SHARD_MAGIC	0x53485244u
 #define INSTANCE_ID_MAX 64
+#define INSTANCE_REASON_MAX 128 /* why the mode is what it is */
 /* Session-end lines a second and instance; the rest is counted and said in one line. */
 #define SESSION_LINES_PER_S 100
 /* How often a worker looks for deadlines of its sessions and channels. */
@@ -118,7 +119,7 @@ struct instance {
 	enum instance_state state;
 	enum instance_mode mode;
 	enum np_flow flow; /* of a tunnel; the client learns it from Welcome */
-	char mode_reason[128];
+	char *mode_reason; /* owned; NULL = not known, or no memory */
 	char *error; /* owned; written once, before state ERROR */
 	enum instance_taken taken;
 	struct handed *handed;	 /* owned; NULL = none: sockets to use before making new ones */
@@ -187,6 +188,8 @@ static inline enum np_log_level instance_log_level(const struct instance *inst)
 	return (enum np_log_level)atomic_load_explicit(&inst->log_level, memory_order_relaxed);
 }
 
+/* instance_dialed - a target took a connection after @us; @sh: of this worker. */
+void instance_dialed(struct shard *sh, int64_t us);
 /* instance_measured - @what is ping_us or dial_us of @inst. Thread: any worker. */
 static inline void instance_measured(struct instance *inst, _Atomic int64_t *what, int64_t us)
 {
@@ -274,6 +277,9 @@ uint32_t instance_mode_number(enum instance_mode mode);
 struct counter_sum {
 	uint64_t total[COUNTER_COUNT];
 	uint64_t closes[NP_REASON_COUNT];
+	struct {
+		uint64_t count[HISTOGRAM_BUCKETS], sum_us;
+	} took[HISTOGRAM_COUNT];
 	uint32_t tcps, udps;
 };
 void instance_sum(const struct instance *inst, struct counter_sum *sum);

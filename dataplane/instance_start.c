@@ -4,6 +4,7 @@
  */
 #include "instance.h"
 
+#include "base/alloc.h"
 #include "client.h"
 #include "listener.h"
 #include "report.h"
@@ -203,7 +204,8 @@ static void log_mode(struct instance *inst)
 					    "client of a server"};
 	char text[NP_HOST_MAX + 16];
 
-	INSTANCE_LOG(inst, INFO, "mode: %s, because %s", names[inst->mode], inst->mode_reason);
+	INSTANCE_LOG(inst, INFO, "mode: %s, because %s", names[inst->mode],
+		     inst->mode_reason != NULL ? inst->mode_reason : "(out of memory)");
 	for (int i = 0; i < INSTANCE_LISTENERS_MAX; i++) {
 		if (inst->visitors[i] == NULL && inst->udp[i] == NULL)
 			continue;
@@ -223,11 +225,14 @@ static void log_mode(struct instance *inst)
 static void say_reason(struct instance *inst, const char *fmt, ...) NP_PRINTF(2, 3);
 static void say_reason(struct instance *inst, const char *fmt, ...)
 {
+	char text[INSTANCE_REASON_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(inst->mode_reason, sizeof(inst->mode_reason), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	np_free(inst->mode_reason);
+	inst->mode_reason = np_strdup(text);
 }
 
 /* Only these two say that the address is another machine's or another program's. */

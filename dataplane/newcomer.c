@@ -409,7 +409,8 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 	nc->addr = *addr;
 	np_addr_unmap(&nc->addr);
 	nc->source = np_addr_source_key(&nc->addr);
-	nc->deadline = np_mono_add_ms(np_mono_now(), runtime.env.handshake_timeout_ms);
+	nc->accepted = np_mono_now();
+	nc->deadline = np_mono_add_ms(nc->accepted, runtime.env.handshake_timeout_ms);
 	stream_init(&nc->stream, fd);
 	nc->known = source_is_known(sv, nc->source);
 	if (!source_count(sv, nc)) {

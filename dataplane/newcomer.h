@@ -36,7 +36,7 @@ struct newcomer {
 	struct np_addr addr;
 	uint64_t source;
 	bool known; /* the source holds a live session */
-	struct np_mono deadline;
+	struct np_mono accepted, deadline;
 	uint8_t first[NP_PREAMBLE_LEN];
 	size_t nfirst;
 	struct np_buf line;	 /* NEWCOMER_LINE */

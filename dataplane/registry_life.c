@@ -52,7 +52,7 @@ bool entry_listens_on_target(const struct run *run)
 	case MODE_SERVER_FORWARD:
 		return cfg->mode == 0; /* another target may turn it round */
 	case MODE_CLIENT:
-		return run->news[INSTANCE_RUNNING].run == NULL || run->flow == NP_FLOW_FORWARD;
+		return !run->was_running || run->flow == NP_FLOW_FORWARD;
 	case MODE_SERVER_REVERSE:
 	case MODE_UNDECIDED:
 		break;
@@ -419,6 +419,7 @@ void run_on_news(struct run *run, const struct news_mail *n)
 
 	run->mode = n->mode;
 	run->flow = n->flow;
+	run->was_running = run->was_running || n->state == INSTANCE_RUNNING;
 	if (n->state == INSTANCE_STOPPED) {
 		run_over(run);
 		return;

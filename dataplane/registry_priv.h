@@ -27,23 +27,22 @@ enum order {
 	ORDER_COUNT,
 };
 
-/* Each is sent at most once in a run's life, so it needs no memory when it is sent. */
+/* Each is sent at most once in a run's life, so it needs no memory when it is sent. Its place in
+ * run->orders says what it is. */
 struct order_mail {
 	struct mail mail;
-	struct run *run;
 	enum order order;
 	bool sent;
-	enum np_reason reason;
-	int64_t ms;
 };
 
-/* A state of the instance, on its way to main; each comes at most once. */
+/* A state of the instance, on its way to main; each comes at most once. Its place in run->news is the
+ * state. */
 struct news_mail {
 	struct mail mail;
-	struct run *run;
-	enum instance_state state;
-	enum instance_mode mode;
-	enum np_flow flow;
+	enum instance_state state : 8;
+	enum instance_mode mode : 8;
+	enum np_flow flow : 8;
+	bool sent; /* home's */
 };
 #define NEWS_COUNT (INSTANCE_ERROR + 1)
 
@@ -70,7 +69,10 @@ struct run {
 	_Atomic int state; /* enum instance_state, written by the home worker */
 	enum instance_mode mode;
 	enum np_flow flow;
+	bool was_running; /* ever */
 	struct np_mono running_since;
+	int64_t drain_ms; /* of ORDER_DRAIN, and its reason */
+	enum np_reason drain_reason;
 	struct handed *lent; /* owned; filled by ORDER_LEND at home */
 	struct mail lent_mail, gone_mail;
 	struct order_mail orders[ORDER_COUNT];

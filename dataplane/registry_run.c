@@ -67,7 +67,8 @@ static void run_lend(struct run *run)
 static void on_order(struct worker *w, struct mail *m)
 {
 	struct order_mail *o = (struct order_mail *)m;
-	struct instance *inst = o->run->inst;
+	struct run *run = (struct run *)((char *)(o - o->order) - offsetof(struct run, orders));
+	struct instance *inst = run->inst;
 
 	(void)w;
 	switch (o->order) {
@@ -75,7 +76,7 @@ static void on_order(struct worker *w, struct mail *m)
 		instance_start(inst);
 		break;
 	case ORDER_DRAIN:
-		instance_drain(inst, o->ms, o->reason);
+		instance_drain(inst, run->drain_ms, run->drain_reason);
 		break;
 	case ORDER_STOP:
 		instance_stop(inst);
@@ -84,10 +85,10 @@ static void on_order(struct worker *w, struct mail *m)
 		instance_retire(inst);
 		break;
 	case ORDER_LEND:
-		run_lend(o->run);
+		run_lend(run);
 		break;
 	case ORDER_FREE:
-		run_give_up(o->run);
+		run_give_up(run);
 		break;
 	case ORDER_COUNT:
 		break;
@@ -102,10 +103,11 @@ void run_order(struct run *run, enum order order, int64_t ms, enum np_reason rea
 		return;
 	o->sent = true;
 	o->mail.deliver = on_order;
-	o->run = run;
 	o->order = order;
-	o->ms = ms;
-	o->reason = reason;
+	if (order == ORDER_DRAIN) {
+		run->drain_ms = ms;
+		run->drain_reason = reason;
+	}
 	worker_post(run->inst->home, &o->mail);
 }
 
@@ -185,10 +187,11 @@ enum np_err run_configure(struct run *run, struct np_config *cfg, struct tls_ide
 static void on_news(struct worker *w, struct mail *m)
 {
 	struct news_mail *n = (struct news_mail *)m;
+	struct run *run = (struct run *)((char *)(n - n->state) - offsetof(struct run, news));
 
 	(void)w;
-	if (!n->run->registry->freeing)
-		run_on_news(n->run, n);
+	if (!run->registry->freeing)
+		run_on_news(run, n);
 }
 
 static void run_on_state(struct instance *inst, void *arg)
@@ -202,9 +205,9 @@ static void run_on_state(struct instance *inst, void *arg)
 		r->on_change(r->arg, "");
 		return;
 	}
-	if (n->run != NULL) /* said already */
+	if (n->sent)
 		return;
-	n->run = run;
+	n->sent = true;
 	n->state = inst->state;
 	n->mode = inst->mode;
 	n->flow = inst->flow;

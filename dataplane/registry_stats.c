@@ -18,6 +18,11 @@ static void add(struct counter_sum *to, const struct counter_sum *from)
 		to->total[i] += from->total[i];
 	for (int i = 0; i < NP_REASON_COUNT; i++)
 		to->closes[i] += from->closes[i];
+	for (int h = 0; h < HISTOGRAM_COUNT; h++) {
+		for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+			to->took[h].count[i] += from->took[h].count[i];
+		to->took[h].sum_us += from->took[h].sum_us;
+	}
 	to->tcps += from->tcps;
 	to->udps += from->udps;
 }
@@ -28,6 +33,11 @@ static void take_off(struct counter_sum *from, const struct counter_sum *what)
 		from->total[i] -= what->total[i];
 	for (int i = 0; i < NP_REASON_COUNT; i++)
 		from->closes[i] -= what->closes[i];
+	for (int h = 0; h < HISTOGRAM_COUNT; h++) {
+		for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+			from->took[h].count[i] -= what->took[h].count[i];
+		from->took[h].sum_us -= what->took[h].sum_us;
+	}
 }
 
 static bool is_nothing(const struct counter_sum *s)
@@ -297,7 +307,7 @@ static void put_listen(const struct run *run, struct ctl_status *out)
 		put_address(&cfg->targets[0], out);
 		break;
 	case MODE_CLIENT:
-		if (run->news[INSTANCE_RUNNING].run != NULL && run->flow == NP_FLOW_FORWARD)
+		if (run->was_running && run->flow == NP_FLOW_FORWARD)
 			put_address(&cfg->targets[0], out);
 		break;
 	case MODE_UNDECIDED:
@@ -328,7 +338,8 @@ bool registry_status(struct registry *r, const char *id, struct ctl_status *out)
 	if (run == NULL || run->phase != RUN_STARTED || run->mode == MODE_UNDECIDED)
 		return true;
 	out->mode = instance_mode_number(run->mode);
-	snprintf(out->mode_reason, sizeof(out->mode_reason), "%s", run->inst->mode_reason);
+	snprintf(out->mode_reason, sizeof(out->mode_reason), "%s",
+		 run->inst->mode_reason != NULL ? run->inst->mode_reason : "");
 	put_listen(run, out);
 	return true;
 }

@@ -15,6 +15,21 @@ static struct seconds {
 	struct event *timer; /* owned; while there is an instance */
 } seconds[WORKERS_MAX];
 
+static void add_ends(struct counter_sum *sum, const struct counted_ends *e)
+{
+	if (e == NULL)
+		return;
+	for (int i = 0; i < NP_REASON_COUNT; i++)
+		sum->closes[i] += atomic_load_explicit(&e->closes[i], memory_order_relaxed);
+	for (int h = 0; h < HISTOGRAM_COUNT; h++) {
+		for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+			sum->took[h].count[i] +=
+			    atomic_load_explicit(&e->took[h].count[i], memory_order_relaxed);
+		sum->took[h].sum_us +=
+		    atomic_load_explicit(&e->took[h].sum_us, memory_order_relaxed);
+	}
+}
+
 void instance_sum(const struct instance *inst, struct counter_sum *sum)
 {
 	*sum = (struct counter_sum){0};
@@ -25,12 +40,16 @@ void instance_sum(const struct instance *inst, struct counter_sum *sum)
 			continue;
 		for (int i = 0; i < COUNTER_COUNT; i++)
 			sum->total[i] += counter_get(&sh->counters, (enum counter)i);
-		for (int i = 0; i < NP_REASON_COUNT; i++)
-			sum->closes[i] +=
-			    atomic_load_explicit(&sh->counters.closes[i], memory_order_relaxed);
+		add_ends(sum, atomic_load_explicit(&sh->counters.ends, memory_order_acquire));
 		sum->tcps += atomic_load_explicit(&sh->counters.tcps, memory_order_relaxed);
 		sum->udps += atomic_load_explicit(&sh->counters.udps, memory_order_relaxed);
 	}
+}
+
+void instance_dialed(struct shard *sh, int64_t us)
+{
+	instance_measured(sh->inst, &sh->inst->dial_us, us);
+	counter_took(&sh->counters, HISTOGRAM_DIAL, us);
 }
 
 uint32_t instance_mode_number(enum instance_mode mode)

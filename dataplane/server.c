@@ -199,6 +199,8 @@ static void admit(struct newcomer *nc)
 		newcomer_close(nc, "no proof could be made", true);
 		return;
 	}
+	counter_took(server_counters(inst), HISTOGRAM_HANDSHAKE,
+		     np_mono_diff_us(np_mono_now(), nc->accepted));
 	nc->control = NULL;
 	newcomer_leave(nc);
 	p->control = c;

@@ -78,7 +78,7 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 		egress_refuse(ch, s, NP_REASON_ERROR);
 		return;
 	}
-	instance_measured(s->shard->inst, &s->shard->inst->dial_us, r->connect_us);
+	instance_dialed(s->shard, r->connect_us);
 	session_set_state(s, SESSION_RUNNING);
 	s->last_active = worker_pass_now(s->shard->worker);
 	send_status(ch, NP_REASON_DONE, s->target);
@@ -239,7 +239,7 @@ static void single_on_dialed(void *arg, const struct dial_result *r)
 		session_end(s, r->reason, np_buf_len(&s->pending[NP_DIR_UP]) > 0);
 		return;
 	}
-	instance_measured(s->shard->inst, &s->shard->inst->dial_us, r->connect_us);
+	instance_dialed(s->shard, r->connect_us);
 	single_connected(s, r->fd, &r->addr);
 }
 

@@ -180,6 +180,7 @@ void shard_free(struct shard *sh)
 		event_free(sh->tick);
 	if (sh->throttle_timer != NULL)
 		event_free(sh->throttle_timer);
+	counters_release(&sh->counters);
 	sh->magic = 0;
 	np_free(sh);
 }

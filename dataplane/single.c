@@ -36,6 +36,7 @@ struct single {
 };
 
 static void single_fill(struct single *s);
+static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void ready_free(struct ready *r)
 {
@@ -99,7 +100,7 @@ static void on_dialed(void *arg, const struct dial_result *res)
 	r->fd = res->fd;
 	r->addr = res->addr;
 	r->born = np_mono_now();
-	instance_measured(s->inst, &s->inst->dial_us, res->connect_us);
+	instance_dialed(s->inst->shards[s->inst->home->index], res->connect_us);
 	np_pool_fill_dial_ok(&s->fill, res->connect_us);
 	if (event_assign(&r->ev, s->inst->home->base, r->fd, EV_READ | EV_ET | EV_PERSIST,
 			 ready_on_event, r) != 0 ||
@@ -143,12 +144,29 @@ static void drop_old(struct single *s, struct np_mono now)
 	}
 }
 
+/* Idle instances have no timer; without memory the next visitor tries again. */
+static void wake_in(struct single *s, int64_t ms)
+{
+	const struct timeval tv = tv_of_ms(ms);
+
+	if (s->timer == NULL)
+		s->timer = evtimer_new(s->inst->home->base, on_timer, s);
+	if (s->timer != NULL)
+		evtimer_add(s->timer, &tv);
+}
+
+static void sleep_on(struct single *s)
+{
+	if (s->timer != NULL)
+		event_free(s->timer);
+	s->timer = NULL;
+}
+
 static void single_fill(struct single *s)
 {
 	struct np_mono now = np_mono_now();
 	uint32_t busy = atomic_load_explicit(&s->inst->sessions, memory_order_relaxed), dials;
 	bool quiet;
-	struct timeval tv;
 
 	drop_old(s, now);
 	np_pool_fill_tick(&s->fill, now, busy);
@@ -169,10 +187,11 @@ static void single_fill(struct single *s)
 	if (s->interval_ms > runtime.env.max_pool_interval_ms)
 		s->interval_ms = runtime.env.max_pool_interval_ms;
 	if (quiet && s->interval_ms == runtime.env.max_pool_interval_ms && s->nidle == 0 &&
-	    np_pool_fill_wanted(&s->fill) == 0)
-		return; /* nothing to keep, nothing to watch: the next visitor wakes it */
-	tv = tv_of_ms(s->interval_ms);
-	evtimer_add(s->timer, &tv);
+	    np_pool_fill_wanted(&s->fill) == 0) {
+		sleep_on(s); /* nothing to keep, nothing to watch: the next visitor wakes it */
+		return;
+	}
+	wake_in(s, s->interval_ms);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -222,12 +241,12 @@ void single_configure(struct single *s, bool drop)
 	if (l.max > 0)
 		single_fill(s);
 	else
-		evtimer_del(s->timer);
+		sleep_on(s);
 }
 
 void single_rest(struct single *s)
 {
-	evtimer_del(s->timer);
+	sleep_on(s);
 	drop_all(s);
 }
 
@@ -241,11 +260,6 @@ enum np_err single_new(struct instance *inst, struct single **out)
 	limits_of(instance_cfg(inst), &l);
 	s->inst = inst;
 	s->interval_ms = runtime.env.min_pool_interval_ms;
-	s->timer = evtimer_new(inst->home->base, on_timer, s);
-	if (s->timer == NULL) {
-		np_free(s);
-		return NP_ENOMEM;
-	}
 	np_pool_fill_init(&s->fill, &l, np_mono_now());
 	*out = s;
 	if (l.max > 0) /* min=0: every visitor dials */
@@ -275,7 +289,8 @@ void single_take(struct instance *inst, struct visitor *v)
 		}
 		ready_free(r);
 	}
-	if (s->interval_ms > runtime.env.min_pool_interval_ms || !evtimer_pending(s->timer, NULL)) {
+	if (s->interval_ms > runtime.env.min_pool_interval_ms || s->timer == NULL ||
+	    !evtimer_pending(s->timer, NULL)) {
 		s->interval_ms = runtime.env.min_pool_interval_ms;
 		single_fill(s);
 	}
@@ -290,7 +305,7 @@ void single_free(struct single *s)
 {
 	if (s == NULL)
 		return;
-	event_free(s->timer);
+	sleep_on(s);
 	drop_all(s);
 	np_free(s);
 }

@@ -272,6 +272,9 @@ struct ctl_metric {
 	char name[48];
 	uint64_t *values; /* owned */
 	size_t n;
+	uint64_t sum;	  /* of a histogram, as its bounds: one less than values */
+	uint64_t *bounds; /* owned; NULL = no histogram */
+	size_t nbounds;
 };
 struct ctl_instance_metrics {
 	char id[CTL_ID_MAX + 1];

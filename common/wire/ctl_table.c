@@ -246,6 +246,8 @@ static const struct ctl_binds session_binds = TABLE(session_end, session_rows);
 static const struct ctl_bind metric_rows[] = {
     TEXT(name, name),
     NUMBERS(values, values, n, CTL_METRICS_MAX),
+    U64(sum, sum),
+    NUMBERS(bounds, bounds, nbounds, CTL_METRICS_MAX),
 };
 static const struct ctl_binds metric_binds = TABLE(metric, metric_rows);
 #undef P

@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from np_master import FIELDS, KEY_ID, PATIENCE, single
-from np_net import SLACK, ask, free_port, is_listening, parallel, read_eof, read_n, text_of, wait_for
+from np_net import (SLACK, ask, free_port, is_listening, parallel, read_eof, read_n, served, text_of,
+                    wait_for)
 
 BAD_JSON = [b"", b"{", b"[]", b'{"url":1}', b'{"url":null}', b'{"url":""}', b"{}", b"null", b"\xff"]
 
@@ -446,3 +447,36 @@ def test_metrics_key(masters):
     assert m.root("/metrics", headers={"X-API-Key": "only-for-metrics"}).status == 200
     assert m.call("GET", "/info", key="only-for-metrics").status == 401
     assert m.metrics()
+
+
+def histogram(m, name, id):
+    """[(bound in seconds, cumulative count)], sum, count of one instance."""
+    rows = [(k, v) for k, v in m.metrics().items() if k.startswith(f"nodepass_instance_{name}_seconds") and id in k]
+    buckets = [(float(re.search(r'le="([^"]+)"', k)[1]), v) for k, v in rows if "_bucket{" in k]
+    one = {part: [v for k, v in rows if f"_{part}{{" in k] for part in ("sum", "count")}
+    assert [len(x) for x in one.values()] == [bool(buckets)] * 2, rows
+    return buckets, *(x[0] if x else 0 for x in one.values())
+
+
+def test_metrics__handshakes_and_dials__as_histograms(masters):
+    m = masters()
+    target, visit, tunnel = m.bench.tcp_target(), m.bench.addr(2), text_of(m.bench.addr(3))
+    server = m.create(f"server://key@{tunnel}/{text_of(visit)}?mode=1")
+    client = m.create(f"client://key@{tunnel}/{text_of(target.addr)}?mode=2&min=1")
+    wait_for("service", lambda: served(visit), PATIENCE)
+    for _ in range(20):
+        assert ask(visit)
+
+    def settled(name, id, n):
+        buckets, total, count = histogram(m, name, id)
+        return count >= n and (buckets, total, count)
+    for name, id, n in (("handshake", server, 1), ("handshake", client, 1), ("dial", client, 21)):
+        buckets, total, count = wait_for(f"{n} in {name}", lambda: settled(name, id, n), PATIENCE)
+        bounds, counts = zip(*buckets)
+        assert list(bounds) == sorted(bounds) and bounds[-1] == float("inf") and bounds[0] == 0.0005
+        assert list(counts) == sorted(counts) and counts[-1] == count
+        assert 0 < total < count * PATIENCE * SLACK
+    assert histogram(m, "dial", server) == ([], 0, 0)  # it dials nobody
+    idle = m.create(single(m.bench.addr(4), m.bench.addr(9)))
+    m.wait_instance(idle, status="running")
+    assert histogram(m, "dial", idle) == ([], 0, 0)

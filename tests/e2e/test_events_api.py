@@ -134,11 +134,13 @@ class Master:
                 _, kind, name, rest = line.split(" ", 3)
                 assert kind in ("HELP", "TYPE") and rest
                 if kind == "TYPE":
-                    assert name not in types and rest in ("counter", "gauge"), line
+                    assert name not in types and rest in ("counter", "gauge", "histogram"), line
                     types[name] = rest
                 continue
             m = SAMPLE.fullmatch(line)
-            assert m and m[1] in types, line
+            assert m, line
+            family = re.sub("_(bucket|sum|count)$", "", m[1])
+            assert m[1] in types or types.get(family) == "histogram", line
             found.setdefault(m[1], []).append((dict(LABEL.findall(m[2] or "")), float(m[3])))
         return found
 

@@ -87,7 +87,21 @@ static bool take_comment(const char *line)
 	if (strlen(f->name) != n || strncmp(f->name, line + 7, n) != 0 || f->type[0] != '\0')
 		return false;
 	(void)snprintf(f->type, sizeof(f->type), "%s", line + 8 + n);
-	return strcmp(f->type, "counter") == 0 || strcmp(f->type, "gauge") == 0;
+	return strcmp(f->type, "counter") == 0 || strcmp(f->type, "gauge") == 0 ||
+	       strcmp(f->type, "histogram") == 0;
+}
+
+/* The samples of a histogram have its name and one of three ends. */
+static bool is_of_histogram(const struct family *f, const char *line, size_t n)
+{
+	static const char *const ends[] = {"_bucket", "_sum", "_count"};
+	size_t own = strlen(f->name);
+
+	for (size_t i = 0; i < 3 && strcmp(f->type, "histogram") == 0; i++)
+		if (n == own + strlen(ends[i]) && strncmp(line, f->name, own) == 0 &&
+		    strncmp(line + own, ends[i], strlen(ends[i])) == 0)
+			return true;
+	return false;
 }
 
 static bool take_sample(const char *line)
@@ -96,9 +110,11 @@ static bool take_sample(const char *line)
 	size_t n = name_len(line, true);
 	const char *p;
 	char *end;
+	bool same = nfamilies > 0 && strlen(f->name) == n && strncmp(f->name, line, n) == 0 &&
+		    strcmp(f->type, "histogram") != 0;
 
-	if (nfamilies == 0 || n == 0 || strlen(f->name) != n || strncmp(f->name, line, n) != 0 ||
-	    f->type[0] == '\0')
+	if (nfamilies == 0 || n == 0 || f->type[0] == '\0' ||
+	    (!same && !is_of_histogram(f, line, n)))
 		return false;
 	p = labels_end(line + n);
 	if (p == NULL || *p != ' ' || !isdigit((unsigned char)p[1]))
@@ -304,6 +320,59 @@ static void metrics_observe__reasons_of_a_newer_node__by_number(void **state)
 	assert_has_not(&text, "reason=\"99\"");
 }
 
+static void observe_dial(uint64_t *bounds, size_t nbounds, uint64_t *values, size_t n)
+{
+	struct ctl_metric dial = {.name = "dial",
+				  .values = values,
+				  .n = n,
+				  .sum = 1500000,
+				  .bounds = bounds,
+				  .nbounds = nbounds};
+	struct ctl_instance_metrics im = {.id = "00000000", .metrics = &dial, .n = 1};
+
+	metrics_observe(metrics, &im);
+}
+
+static void metrics_render__histogram__cumulative_with_the_bounds_of_the_node(void **state)
+{
+	uint64_t bounds[] = {500, 7000, 2500000}, values[] = {3, 0, 4, 2};
+
+	(void)state;
+	add_instances(2);
+	observe_dial(bounds, 3, values, 4);
+	render();
+#define H(end, more) "nodepass_instance_dial_seconds" end "{id=\"00000000\",alias=\"\",type=\"server\"" more "}"
+	assert_has(&text, H("_bucket", ",le=\"0.0005\"") " 3");
+	assert_has(&text, H("_bucket", ",le=\"0.007\"") " 3");
+	assert_has(&text, H("_bucket", ",le=\"2.5\"") " 7");
+	assert_has(&text, H("_bucket", ",le=\"+Inf\"") " 9");
+	assert_has(&text, H("_sum", "") " 1.500000");
+	assert_has(&text, H("_count", "") " 9");
+#undef H
+	assert_has_not(&text, "dial_seconds_count{id=\"00000001\"");
+	assert_has_not(&text, "handshake_seconds_count{");
+}
+
+static void metrics_observe__no_histogram__left_out(void **state)
+{
+	uint64_t falling[] = {500, 400}, bounds[METRICS_BUCKETS_MAX + 1],
+		 values[METRICS_BUCKETS_MAX + 2] = {1};
+
+	(void)state;
+	add_instances(1);
+	for (size_t i = 0; i < METRICS_BUCKETS_MAX + 1; i++)
+		bounds[i] = i + 1;
+	observe_dial(NULL, 0, values, 1);
+	observe_dial(falling, 2, values, 3);
+	observe_dial(bounds, 2, values, 2);
+	observe_dial(bounds, METRICS_BUCKETS_MAX + 1, values, METRICS_BUCKETS_MAX + 2);
+	render();
+	assert_has_not(&text, "dial_seconds_bucket");
+	observe_dial(bounds, METRICS_BUCKETS_MAX, values, METRICS_BUCKETS_MAX + 1);
+	render();
+	assert_non_null(strstr(np_buf_cstr(&text), "dial_seconds_bucket"));
+}
+
 static void metrics_forget__instance_gone__no_row(void **state)
 {
 	(void)state;
@@ -430,6 +499,8 @@ int main(void)
 	    T(metrics_render__one_instance__all_of_it),
 	    T(metrics_render__alias_of_any_bytes__escaped),
 	    T(metrics_observe__reasons_of_a_newer_node__by_number),
+	    T(metrics_render__histogram__cumulative_with_the_bounds_of_the_node),
+	    T(metrics_observe__no_histogram__left_out),
 	    T(metrics_forget__instance_gone__no_row),
 	    T(metrics_observe__ids_without_instance__bounded_and_swept),
 	    T(metrics_lease__node_up__its_figures),
