@@ -19,8 +19,9 @@
 
 struct edge_door {
 	unsigned magic;
-	nng_socket socket; /* borrowed */
-	nng_listener listener;
+	nng_socket socket;			  /* borrowed */
+	nng_listener listeners[DOOR_OLD_MAX + 1]; /* the oldest first */
+	unsigned nlisteners, serial;
 	struct event *timer;
 	struct sockaddr_un addr;
 	unsigned char hello[8]; /* what a peer says first */
@@ -38,20 +39,31 @@ bool door_seen(struct edge_door *d, nng_pipe p)
 	return atomic_exchange(&d->awaited, false);
 }
 
+/*
+ * Bound to a name of its own, which is then renamed: nng takes away the name that it bound when it
+ * closes, and that must not be its successor's.
+ */
 static int listen_on(struct edge_door *d)
 {
-	char url[sizeof(d->addr.sun_path) + sizeof("ipc://")];
+	char name[sizeof(d->addr.sun_path) + 16], url[sizeof(name) + sizeof("ipc://")];
+	nng_listener listener;
 	int rc;
 
-	snprintf(url, sizeof(url), "ipc://%s", d->addr.sun_path);
-	rc = nng_listener_create(&d->listener, d->socket, url);
+	snprintf(name, sizeof(name), "%s.%u", d->addr.sun_path, d->serial++ % 10);
+	unlink(name); /* of a process that was killed just then */
+	snprintf(url, sizeof(url), "ipc://%s", name);
+	rc = nng_listener_create(&listener, d->socket, url);
 	if (rc != 0)
 		return rc;
-	rc = nng_listener_set_int(d->listener, NNG_OPT_IPC_PERMISSIONS, 0600);
+	rc = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
 	if (rc == 0)
-		rc = nng_listener_start(d->listener, 0);
+		rc = nng_listener_start(listener, 0);
+	if (rc == 0 && rename(name, d->addr.sun_path) == -1)
+		rc = NNG_ESYSERR + errno;
 	if (rc != 0)
-		nng_listener_close(d->listener);
+		nng_listener_close(listener);
+	else
+		d->listeners[d->nlisteners++] = listener;
 	return rc;
 }
 
@@ -63,15 +75,17 @@ static void check_end(struct edge_door *d)
 	atomic_store(&d->awaited, false);
 }
 
-/* Closing takes the file away, and with it all who wait inside: they come again. */
 static void open_anew(struct edge_door *d)
 {
 	int rc;
 
 	np_log(NP_LOG_WARN, NULL, "%s does not accept any more and is opened anew",
 	       d->addr.sun_path);
-	nng_listener_close(d->listener);
-	unlink(d->addr.sun_path);
+	if (d->nlisteners > DOOR_OLD_MAX) {
+		nng_listener_close(d->listeners[0]);
+		memmove(&d->listeners[0], &d->listeners[1], DOOR_OLD_MAX * sizeof(d->listeners[0]));
+		d->nlisteners--;
+	}
 	rc = listen_on(d);
 	if (rc != 0) /* the next check fails as well, and it is tried again */
 		np_log(NP_LOG_ERROR, NULL, "%s: %s", d->addr.sun_path, nng_strerror(rc));
@@ -117,7 +131,7 @@ enum np_err door_open(nng_socket socket, const char *path, struct event_base *ba
 	struct edge_door *d;
 	int rc, peer;
 
-	if (strlen(path) >= sizeof(d->addr.sun_path))
+	if (strlen(path) + sizeof(".0") > sizeof(d->addr.sun_path))
 		return np_diag_set(diag, NP_ELIMIT, "socket", "%s: too long for a socket's path",
 				   path);
 	d = np_calloc(1, sizeof(*d));
@@ -155,6 +169,7 @@ void door_shut(struct edge_door *d)
 	if (d->timer != NULL)
 		event_free(d->timer);
 	check_end(d);
+	unlink(d->addr.sun_path);
 	d->magic = 0;
 	np_free(d);
 }

@@ -4,6 +4,8 @@
  * The loop is turned by the test, so that requests pile up when it wants them to.
  */
 #include "command_edge.h"
+#include "event_edge.h"
+#include "wire/ctl_msg.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -219,6 +221,106 @@ static void edge__client_is_gone__its_answer_is_dropped(void **state)
 	close(fd);
 }
 
+static int connect_only(void)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	return fd;
+}
+
+static void turn_for(int ms)
+{
+	const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	event_base_loopexit(base, &tv);
+	event_base_dispatch(base);
+}
+
+/* A client that is greeted by a dead listener is never served: each try is a new one. */
+static bool is_served_in_time(unsigned number)
+{
+	for (int i = 0; i < 100 && handled <= number; i++) {
+		int fd = dial();
+
+		request(fd, number);
+		turn_for(200);
+		if (handled > number)
+			assert_int_equal(answer(fd), number);
+		close(fd);
+	}
+	return handled > number;
+}
+
+/* nng writes its greeting to a connection that is gone, and its listener takes nobody any more. */
+static void edge__client_leaves_before_the_greeting__others_are_served(void **state)
+{
+	int old = dial();
+
+	(void)state;
+	request(old, 0);
+	turn_until(1);
+	assert_int_equal(answer(old), 0);
+	for (unsigned i = 1; i < 4; i++) {
+		for (int j = 0; j < 10; j++)
+			close(connect_only());
+		assert_true(is_served_in_time(i));
+	}
+	request(old, 4);
+	turn_until(5);
+	assert_int_equal(answer(old), 4);
+	close(old);
+}
+
+/* -- events.sock: the same listener behind a pub socket -- */
+
+static bool gets_an_event(struct event_edge *events)
+{
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x21, 0, 0};
+	uint8_t got[64];
+	bool yes = false;
+
+	for (int i = 0; i < 100 && !yes; i++) {
+		struct ctl_event ev = {.kind = CTL_EVENT_LEASE};
+		int fd = connect_only();
+
+		assert_int_equal(write(fd, hello, sizeof(hello)), sizeof(hello));
+		read_all(fd, got, 8);
+		turn_for(200);
+		event_edge_send(events, &ev);
+		turn_for(100);
+		yes = recv(fd, got, sizeof(got), MSG_DONTWAIT) > 9;
+		close(fd);
+	}
+	return yes;
+}
+
+static void event_edge__subscriber_leaves_before_the_greeting__others_get_events(void **state)
+{
+	struct event_edge *events;
+	struct np_diag diag;
+	char json[80], own[64];
+
+	(void)state;
+	memcpy(own, path, sizeof(own));
+	snprintf(path, sizeof(path), "%s/events.sock", dir);
+	snprintf(json, sizeof(json), "%s/events.json.sock", dir);
+	assert_int_equal(event_edge_open(path, json, base, &events, &diag), NP_OK);
+	assert_true(gets_an_event(events));
+	for (int j = 0; j < 10; j++)
+		close(connect_only());
+	assert_true(gets_an_event(events));
+	/* Its own questions are no subscribers. */
+	for (int i = 0; i < 100 && event_edge_listeners(events) > 0; i++)
+		turn_for(100);
+	turn_for(1500);
+	assert_int_equal(event_edge_listeners(events), 0);
+	event_edge_close(events);
+	memcpy(path, own, sizeof(path));
+}
+
 static void command_edge_open__path_too_long__refused(void **state)
 {
 	struct command_edge *other;
@@ -244,6 +346,8 @@ int main(void)
 	    TEST(edge__loop_stands_still__receiving_stops_and_goes_on),
 	    TEST(edge__answer_later__other_requests_go_on),
 	    TEST(edge__client_is_gone__its_answer_is_dropped),
+	    TEST(edge__client_leaves_before_the_greeting__others_are_served),
+	    TEST(event_edge__subscriber_leaves_before_the_greeting__others_get_events),
 	    TEST(command_edge_open__path_too_long__refused),
 	};
 
