@@ -18,6 +18,7 @@
 #define LINK_BATCH_MAX 64   /* messages of one socket that are handled per wake-up */
 #define LINK_REDIAL_MS 100  /* at most between two attempts */
 #define LINK_DIAL_MS   2000 /* without success; then with new sockets, as nng may have given up */
+#define LINK_KICK_MS   500  /* the same, when somebody is known to listen */
 
 struct link;
 
@@ -54,7 +55,7 @@ enum np_err link_send(struct link *l, struct ctl_request *req, int timeout_ms,
 unsigned link_room(const struct link *l);
 /* link_reset - ends this connection and dials anew, in the next pass of the loop. */
 void link_reset(struct link *l);
-/* link_kick - dials at once when not connected. */
+/* link_kick - somebody listens now: dials at once, soon with new sockets when that does not help. */
 void link_kick(struct link *l);
 /* link_free - unanswered calls are dropped, not ended. Not from within a callback. */
 void link_free(struct link *l);
