@@ -87,4 +87,7 @@ struct http_conn *http_conn_find(struct http_server *s, struct evhttp_connection
 /* http_stream_gone - the connection of @s ended; tells its owner and frees it. */
 void http_stream_gone(struct http_stream *s);
 
+/* http_date - for answers that evhttp gives no Date. */
+void http_date(struct http_req *r);
+
 #endif

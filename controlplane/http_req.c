@@ -171,7 +171,10 @@ void http_req_begin(struct evhttp_request *ev, void *server)
 	/* A body of a method that evhttp does not know would be read as the next request. */
 	if (verdict.status != 0 || http_req_method(r) == HTTP_OTHER)
 		http_header(r, "Connection", "close");
-	if (verdict.status != 0)
+	if (verdict.status == HTTP_BADREQUEST) /* no request of the API: as text */
+		http_reply(r, verdict.status, "text/plain; charset=utf-8", verdict.text,
+			   strlen(verdict.text));
+	else if (verdict.status != 0)
 		http_reply_error(r, verdict.status, "%s", verdict.text);
 	else if (!take_target(r, target) || !take_body(r, evhttp_request_get_input_buffer(ev)))
 		http_reply_error(r, HTTP_SERVUNAVAIL, "Out of memory");
@@ -195,6 +198,17 @@ void http_cors(struct http_req *r)
 	http_header(r, "Access-Control-Allow-Methods", "GET, PATCH, POST, PUT, DELETE, OPTIONS");
 	http_header(r, "Access-Control-Allow-Headers",
 		    "Content-Type, Authorization, X-API-Key, Cache-Control");
+}
+
+/* evhttp says the time to clients of HTTP/1.1 alone. */
+void http_date(struct http_req *r)
+{
+	char date[64];
+
+	if (r->ev->major == 1 && r->ev->minor >= 1)
+		return;
+	if (evutil_date_rfc1123(date, sizeof(date), NULL) > 0)
+		http_header(r, "Date", date);
 }
 
 static const char *reason_of(int status)
@@ -232,6 +246,7 @@ void http_reply(struct http_req *r, int status, const char *type, const void *bo
 
 	if (type != NULL)
 		http_header(r, "Content-Type", type);
+	http_date(r);
 	if (status != 204) {
 		snprintf(length, sizeof(length), "%zu", len);
 		http_header(r, "Content-Length", length);

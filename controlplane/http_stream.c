@@ -29,6 +29,7 @@ struct http_stream *http_stream_open(struct http_req *r, const char *type,
 	}
 	*s = (struct http_stream){.conn = c, .ev = r->ev, .on_close = on_close, .arg = arg};
 	http_cors(r);
+	http_date(r);
 	http_header(r, "Content-Type", type);
 	http_header(r, "Cache-Control", "no-cache");
 	http_header(r, "Connection", "close"); /* a pipelined request would wait for ever */

@@ -124,8 +124,9 @@ def test_http_details(masters):
         s.sendall(b'{"alias":"a"}')
         assert read_eof(s).startswith(b"HTTP/1.1 200 OK\r\n")
     r = raw(m, f"GET /api/v1/info HTTP/1.0\r\nX-API-Key: {m.key}\r\n\r\n".encode())
-    assert re.match(rb"HTTP/1\.[01] 200 ", r), r
-    assert b" 400 " in raw(m, f"GET /api/v1/info HTTP/1.1\r\nX-API-Key: {m.key}\r\n\r\n".encode())[:20]
+    assert re.match(rb"HTTP/1\.[01] 200 ", r) and b"\r\nDate: " in r, r
+    r = raw(m, f"GET /api/v1/info HTTP/1.1\r\nX-API-Key: {m.key}\r\n\r\n".encode())
+    assert b" 400 " in r[:20] and b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in r, r
     assert b" 400 " in raw(m, b"\0\1\2\r\n\r\n")[:20]
     assert b" 431 " in raw(m, keyed(m, "GET /api/v1/info HTTP/1.1", "X-Big: " + "x" * 17000))[:20]
     big = m.call("POST", "/instances", {"url": "x" * (1 << 20)})
