@@ -468,6 +468,7 @@ enum np_err app_start(struct app *app, struct np_diag *diag)
 		err = start_parts(app, diag);
 	if (err != NP_OK)
 		return err;
+	http_open(app->http); /* the loop was turned before: the model writes what it imports */
 	write_master_json(app);
 	APP_LOG(app, INFO, "TLS code-%d: %s", app->cfg.tls, tls_texts[app->cfg.tls]);
 	APP_LOG(app, INFO, "Master started: %s%s", app->address, app->root);

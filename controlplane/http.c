@@ -327,7 +327,6 @@ static enum np_err server_listen(struct http_server *s, int fd)
 		return NP_ENOMEM;
 	}
 	evconnlistener_set_error_cb(s->listener, listener_on_error);
-	evconnlistener_enable(s->listener);
 	return NP_OK;
 }
 
@@ -371,6 +370,11 @@ enum np_err http_new(struct event_base *base, const struct http_options *o,
 fail:
 	http_free(s);
 	return err;
+}
+
+void http_open(struct http_server *s)
+{
+	evconnlistener_enable(s->listener);
 }
 
 void http_reload(struct http_server *s)

@@ -51,6 +51,8 @@ struct http_options {
  * (files), NP_ENOMEM. */
 enum np_err http_new(struct event_base *base, const struct http_options *o,
 		     struct http_server **out, struct np_diag *diag) NP_MUST_CHECK;
+/* http_open - connections are taken from now on; those that came before have waited. */
+void http_open(struct http_server *s);
 void http_reload(struct http_server *s); /* certificate files, now */
 /* http_free - closes the listener and all connections. http_close_listener - takes no more. */
 void http_close_listener(struct http_server *s);

@@ -1,4 +1,5 @@
 """What outlives what: the master's state over restarts and kills, sessions over kills and changes."""
+import contextlib
 import os
 import signal
 import stat
@@ -236,3 +237,16 @@ def test_restart_of_a_port_at_once(one):
     one.start()
     assert KEY_ID in one.list() and s.wait_end() == "clean"
     c.close()
+
+
+def test_the_first_request_is_answered_in_full(masters):
+    """The API's address is taken before the state is read; a request that comes then waits for it."""
+    gob = os.path.join(os.path.dirname(os.path.dirname(__file__)), "fuzz", "corpus", "gob", "two")
+    key = "0123456789abcdef0123456789abcdef"
+    m = masters(wait=False, key=key, env={"NP_IMPORT_GOB": gob})
+
+    def first():
+        with contextlib.suppress(ConnectionRefusedError):
+            return m.root(m.api + "/info", headers={"X-API-Key": key})
+    r = wait_for("an answer", first, PATIENCE, step=0)
+    assert r.status == 200 and r.json["alias"] == "the master"

@@ -69,6 +69,7 @@ static void start(void)
 	signal(SIGPIPE, SIG_IGN);
 	base = event_base_new();
 	NP_ASSERT(base != NULL && http_new(base, &o, &server, &diag) == NP_OK);
+	http_open(server);
 	NP_ASSERT(getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&address,
 			      &len) == 0);
 }
