@@ -1,10 +1,9 @@
 /*
- * model_change.c - changes that users ask for: checked, stored, then applied, published, answered.
- *
- * A change owns a copy of what will be stored ("next"). While the store works on it, further
- * changes of the same object wait behind it; those of others do not. What fails in the store has
- * changed nothing.
+ * model_change.c - changes that are asked for: checked, and given to the store. What follows when the
+ * store has one is in model_applied.c.
  */
+#include "model_change.h"
+
 #include "model_priv.h"
 
 #include "base/alloc.h"
@@ -16,34 +15,6 @@
 #include <utlist.h>
 
 #include "base/banned.h"
-
-enum change_kind {
-	CHANGE_CREATE = 0,
-	CHANGE_PATCH,
-	CHANGE_PUT,
-	CHANGE_DELETE,
-	CHANGE_MATERIAL, /* of our own: what the node needs beside the URL came in */
-	CHANGE_ALIAS,
-	CHANGE_KEY,
-};
-
-struct change {
-	struct change *prev, *next;
-	struct model *m;
-	enum change_kind kind;
-	char id[STORE_ID_MAX + 1];
-	model_done_fn done;
-	void *arg;
-	/* What was asked for, owned. */
-	char *url, *alias;
-	enum ctl_verb action;
-	bool has_restart, restart, has_meta, has_peer, has_tags;
-	struct model_meta meta;
-	/* What will be stored: an instance's saved part, or the master's. */
-	struct model_instance *saved;
-	uint64_t revision; /* of this change, 0 = the node need not know of it */
-	char key[MODEL_KEY_LEN + 1], master_alias[MODEL_TEXT_MAX + 1];
-};
 
 static void change_begin(struct change *c);
 
@@ -59,7 +30,7 @@ static void change_free(struct change *c)
 	np_free(c);
 }
 
-static bool is_of_master(const struct change *c)
+bool change_is_of_master(const struct change *c)
 {
 	return c->kind == CHANGE_ALIAS || c->kind == CHANGE_KEY;
 }
@@ -70,7 +41,7 @@ static void begin_waiting(struct model *m, const char *id, bool master)
 	struct change *c, *next;
 
 	DL_FOREACH_SAFE (m->waiting, c, next) {
-		if (is_of_master(c) != master || (!master && strcmp(c->id, id) != 0))
+		if (change_is_of_master(c) != master || (!master && strcmp(c->id, id) != 0))
 			continue;
 		DL_DELETE(m->waiting, c);
 		change_begin(c);
@@ -78,12 +49,10 @@ static void begin_waiting(struct model *m, const char *id, bool master)
 	}
 }
 
-/* The one way out: answers, frees, lets the next one in. */
-static void change_end(struct change *c, int status, const char *text,
-		       const struct model_instance *inst)
+void change_end(struct change *c, int status, const char *text, const struct model_instance *inst)
 {
 	struct model *m = c->m;
-	bool master = is_of_master(c);
+	bool master = change_is_of_master(c);
 	char id[STORE_ID_MAX + 1];
 
 	snprintf(id, sizeof(id), "%s", c->id);
@@ -94,7 +63,7 @@ static void change_end(struct change *c, int status, const char *text,
 	begin_waiting(m, id, master);
 }
 
-static void change_refused(struct change *c, enum np_err err, const struct np_diag *diag)
+void change_refused(struct change *c, enum np_err err, const struct np_diag *diag)
 {
 	if (err == NP_ENOMEM)
 		change_end(c, 503, "out of memory", NULL);
@@ -104,172 +73,6 @@ static void change_refused(struct change *c, enum np_err err, const struct np_di
 		change_end(c, 400, diag->text, NULL);
 	else
 		change_end(c, 500, diag->text[0] != '\0' ? diag->text : np_err_text(err), NULL);
-}
-
-/* -- applying what the store has -- */
-
-static void apply_create(struct change *c)
-{
-	struct model *m = c->m;
-	struct model_instance *inst = c->saved;
-	char id[STORE_ID_MAX + 1];
-
-	snprintf(id, sizeof(id), "%s", inst->id);
-	c->saved = NULL;
-	if (model_add(m, inst) != NP_OK) { /* the next start has it */
-		model_instance_free(inst);
-		change_end(c, 503, "out of memory", NULL);
-		return;
-	}
-	model_publish(m, SSE_CREATE, inst);
-	model_material_begin(m, inst);
-	m->ev.changed(m->arg, inst->id);
-	change_end(c, 201, NULL, inst); /* as "stopped": what follows is an update */
-	inst = model_get(m, id);
-	if (inst != NULL)
-		model_material_show(m, inst);
-}
-
-/* A combined PATCH gives one update for each part. */
-static void publish_parts(struct change *c, const struct model_instance *inst, bool alias,
-			  bool restart)
-{
-	unsigned n = (alias ? 1u : 0) + (restart ? 1u : 0) + (c->has_meta ? 1u : 0) +
-		     (c->action == CTL_RESET ? 1u : 0);
-
-	while (n-- > 0)
-		model_publish(c->m, SSE_UPDATE, inst);
-}
-
-static void apply_patch(struct change *c, struct model_instance *inst)
-{
-	struct model *m = c->m;
-	bool alias = strcmp(inst->alias, c->saved->alias) != 0;
-	bool restart = inst->restart != c->saved->restart;
-	bool served = inst->revision != c->saved->revision;
-
-	model_saved_move(c->saved, inst);
-	if (c->action == CTL_RESET)
-		memset(inst->total, 0, sizeof(inst->total));
-	publish_parts(c, inst, alias, restart);
-	if (served) {
-		model_show_waiting(m, inst);
-		model_material_kick(inst);
-		m->ev.changed(m->arg, inst->id);
-	}
-	change_end(c, 200, NULL, inst);
-}
-
-static void apply_put(struct change *c, struct model_instance *inst)
-{
-	struct model *m = c->m;
-
-	model_old_keep(inst, c->saved);
-	model_saved_move(c->saved, inst);
-	if (!model_waits(inst))
-		model_old_release(inst);
-	if (inst->state != CTL_RUNNING)
-		inst->state = CTL_STARTING;
-	model_publish(m, SSE_UPDATE, inst);
-	model_material_begin(m, inst);
-	model_material_show(m, inst);
-	m->ev.changed(m->arg, inst->id);
-	change_end(c, 200, NULL, inst);
-}
-
-/* The node is told; what it says of the state is heard from now on. */
-static void apply_material(struct change *c, struct model_instance *inst)
-{
-	struct model *m = c->m;
-	enum model_status before = model_status(inst);
-	bool waited = model_waits(inst);
-
-	model_saved_move(c->saved, inst);
-	if (!model_waits(inst))
-		model_old_release(inst);
-	if (waited && !model_waits(inst) && inst->desired == CTL_DESIRED_RUNNING)
-		inst->state = CTL_STARTING;
-	if (model_status(inst) != before)
-		model_publish(m, SSE_UPDATE, inst);
-	model_show_waiting(m, inst);
-	m->ev.changed(m->arg, inst->id);
-	change_end(c, 200, NULL, inst);
-}
-
-static void apply_delete(struct change *c, struct model_instance *inst)
-{
-	struct model *m = c->m;
-
-	if (model_status(inst) != MODEL_STOPPED) {
-		inst->refused[0] = '\0';
-		inst->state = CTL_STOPPED;
-		model_clear_gauges(inst);
-		model_publish(m, SSE_UPDATE, inst);
-	}
-	model_publish(m, SSE_DELETE, inst);
-	model_remove(m, inst);
-	m->ev.changed(m->arg, c->id);
-	change_end(c, 204, NULL, NULL);
-}
-
-static void apply_master(struct change *c)
-{
-	struct model *m = c->m;
-
-	memcpy(m->key, c->key, sizeof(m->key));
-	memcpy(m->alias, c->master_alias, sizeof(m->alias));
-	m->master_busy = false;
-	if (c->kind == CHANGE_KEY) {
-		/* The answer first: its connection is one of those that the new key ends. */
-		void (*changed)(void *arg) = m->ev.key_changed;
-		void *arg = m->arg;
-
-		change_end(c, 200, NULL, NULL);
-		if (changed != NULL)
-			changed(arg);
-		return;
-	}
-	change_end(c, 200, NULL, NULL);
-}
-
-static void on_stored(void *arg, enum np_err err, const struct np_diag *why)
-{
-	const struct np_diag none = {.text = ""}, *diag = why == NULL ? &none : why;
-	struct change *c = arg;
-	struct model *m = c->m;
-	struct model_instance *inst;
-
-	m->pending--;
-	if (err == NP_OK && c->revision > m->committed)
-		m->committed = c->revision;
-	if (err == NP_OK && is_of_master(c)) {
-		apply_master(c);
-		return;
-	}
-	if (err == NP_OK && c->kind == CHANGE_CREATE) {
-		apply_create(c);
-		return;
-	}
-	inst = model_get(m, c->id);
-	if (inst != NULL)
-		inst->busy = false;
-	if (is_of_master(c))
-		m->master_busy = false;
-	if (err != NP_OK) {
-		np_log(NP_LOG_ERROR, NULL, "a change could not be stored, nothing was changed: %s",
-		       diag->text);
-		change_refused(c, err == NP_EINVAL ? NP_ESYS : err, diag);
-	} else if (inst == NULL) {
-		change_end(c, 404, "Instance not found", NULL);
-	} else if (c->kind == CHANGE_PATCH) {
-		apply_patch(c, inst);
-	} else if (c->kind == CHANGE_PUT) {
-		apply_put(c, inst);
-	} else if (c->kind == CHANGE_MATERIAL) {
-		apply_material(c, inst);
-	} else {
-		apply_delete(c, inst);
-	}
 }
 
 /* -- storing -- */
@@ -307,7 +110,7 @@ static enum np_err store_instance(struct change *c)
 	}
 	err = b[0].err != NP_OK ? b[0].err : b[1].err != NP_OK ? b[1].err : b[2].err;
 	if (err == NP_OK)
-		err = store_txn(m->store, ops, n, on_stored, c);
+		err = store_txn(m->store, ops, n, change_on_stored, c);
 	for (int i = 0; i < 3; i++)
 		np_buf_wipe(&b[i]);
 	return err;
@@ -526,7 +329,7 @@ static void begin_master(struct change *c)
 	if (err == NP_OK)
 		err = b.err;
 	if (err == NP_OK)
-		err = store_txn(m->store, &op, 1, on_stored, c);
+		err = store_txn(m->store, &op, 1, change_on_stored, c);
 	np_buf_wipe(&b);
 	if (err != NP_OK) {
 		change_refused(c, err, &diag);
@@ -541,7 +344,7 @@ static void change_begin(struct change *c)
 	struct model *m = c->m;
 	struct model_instance *inst = model_get(m, c->id);
 
-	if (is_of_master(c) ? m->master_busy : inst != NULL && inst->busy) {
+	if (change_is_of_master(c) ? m->master_busy : inst != NULL && inst->busy) {
 		DL_APPEND(m->waiting, c);
 		return;
 	}
