@@ -52,7 +52,7 @@ static bool write_proxy_header(struct session *s, struct stream *to)
 
 	if (proxy == 0)
 		return true;
-	if (s->role == SESSION_SINGLE)
+	if (info.dst.len == 0) /* nobody asked for it so far */
 		visitor_local(s->outer.stream.fd, &info.dst);
 	n = proxy == 1 ? np_proxy_v1_write(&info, header, sizeof(header))
 		       : np_proxy_v2_write(&info, header, sizeof(header));

@@ -1,0 +1,148 @@
+"""The two movers of bytes: the same sessions by copy and by splice, over pipes of a page and of the usual size, with
+sockets that say EAGAIN when they are ready and take or give less than they could (tests/net/chop.c).
+
+NP_TEST_TURNS: sessions of a run, for longer ones by hand.
+"""
+import os
+import random
+import time
+
+import pytest
+
+from np_churn import churn_target, churn_visit
+from np_harness import over
+from np_net import dial, digest, echo, parallel, read_eof, read_n, send_later, token, wait_for
+from np_world import compile_c
+
+TURNS = int(os.environ.get("NP_TEST_TURNS", "500"))
+MIB = 1 << 20
+MOVERS = {"copy": {"NP_RELAY": "copy"}, "splice": {"NP_RELAY": "splice"},
+          "page": {"NP_RELAY": "splice", "NP_PIPE_SIZE": "4096"}, "auto": {"NP_RELAY": "auto"}}
+movers = pytest.mark.parametrize("mover", [pytest.param(m, marks=[pytest.mark.sanitize] if m != "auto" else [])
+                                           for m in MOVERS])
+ends = over(tls=(0, 1), flows=("reverse", "forward", "single"), sanitize=("reverse-0", "reverse-1", "single"))
+plain_ends = over(flows=("reverse", "single"), sanitize=("reverse-0", "single"))
+
+
+@pytest.fixture
+def chop(tmp_path_factory):
+    """The environment of a process whose sockets are chopped."""
+    so = compile_c("chop", tmp_path_factory.getbasetemp(), "-shared", "-fPIC")
+    seed = random.randrange(1 << 32)
+    print(f"chop seed {seed}")
+    return {"LD_PRELOAD": so, "CHOP_SEED": str(seed),
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
+def churn(bench, flow, tls, env, count):
+    seed, faults = random.randrange(1 << 32), []
+    print(f"seed {seed}")
+    query = {} if flow == "single" else {"client": {"min": 1}, "server": {"max": 2}}
+    t = bench.link(flow, tls, target=bench.tcp_target(churn_target(seed, faults)),
+                   env={"NP_POOL_GET_TIMEOUT": "60s", **env}, **query)
+    res = parallel(count, lambda n: churn_visit(seed, n, t.visit, faults, timeout=60), workers=6)
+    assert [r for r in res if r is not True and not isinstance(r, bool)] == []
+    t.wait_quiet(20)
+    assert faults == [], f"seed {seed}"
+    return t
+
+
+@movers
+@plain_ends
+@pytest.mark.timeout(600 + TURNS)
+def test_turns__mixed_with_ends_and_resets__never_a_byte_of_another(bench, flow, tls, mover):
+    churn(bench, flow, tls, MOVERS[mover], TURNS)
+
+
+@movers
+@ends
+@pytest.mark.timeout(600 + TURNS)
+def test_chopped__eagain_and_part_of_it_at_every_place__never_a_byte_of_another(bench, flow, tls, mover, chop):
+    if tls and mover != "auto":
+        pytest.skip("TLS is copied always")
+    churn(bench, flow, tls, {**MOVERS[mover], **chop}, TURNS // 5)
+
+
+@movers
+@plain_ends
+def test_bulk__both_directions_at_once_and_chopped__exact(bench, flow, tls, mover, chop):
+    up, down = token("up", 6 * MIB), token("down", 6 * MIB)
+
+    def script(s):
+        w = send_later(s, down)
+        got = digest(read_n(s, len(up)))
+        w.join()
+        return got if read_eof(s) == b"" else "more than was sent"
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script), env={**MOVERS[mover], **chop, "CHOP_CHANCE": "32"})
+    with dial(t.visit, 100) as s:
+        w = send_later(s, up)
+        assert digest(read_n(s, len(down))) == digest(down)
+        w.join()
+        s.shutdown(1)
+        assert read_eof(s) == b""
+    wait_for("the target's verdict", lambda: t.target.results or t.target.errors)
+    assert (t.target.results, t.target.errors) == ([digest(up)], [])
+    rx, tx = len(up), len(down)
+    end = t.ingress.wait_ends()[0]
+    assert (end.reason, end.rx, end.tx) == ("done", rx, tx)
+
+
+@movers
+@plain_ends
+def test_rate__whatever_moves_the_bytes__is_kept(bench, flow, tls, mover):
+    """24 Mbit/s are 3 MB/s; a burst of 100 ms is free."""
+    limited = {"client": {"rate": 24}} if flow == "single" else {"ingress": {"rate": 24}}
+    data = token("rate", 6 * MIB)
+    t = bench.link(flow, tls, target=bench.tcp_target(echo), env=MOVERS[mover], **limited)
+    with dial(t.visit, 60) as s:
+        start = time.monotonic()
+        w = send_later(s, data)
+        assert read_n(s, len(data)) == data
+        took = time.monotonic() - start
+        w.join()
+    due = (len(data) - 300_000) / 3e6
+    print(f"{took:.2f} s, {due:.2f} are due")
+    assert due * 0.97 <= took
+
+
+@plain_ends
+def test_pipes__only_while_bytes_move__and_given_back(bench, flow, tls):
+    """A session that waits holds no pipe; the pool closes what nobody needed for a while."""
+    t = bench.link(flow, tls, target=bench.tcp_target(echo), env={"NP_RELAY": "auto"})
+    data = token("pipes", 4 * MIB)
+
+    def pipes():
+        return sum("pipe:" in n for node in t.nodes for n in node.fd_names())
+
+    before = pipes()
+    held = [dial(t.visit, 60) for _ in range(4)]
+    seen = 0
+    for s in held:
+        w = send_later(s, data)
+        assert read_n(s, len(data) // 2) == data[:len(data) // 2]
+        seen = max(seen, pipes())
+        assert read_n(s, len(data) // 2) == data[len(data) // 2:]
+        w.join()
+    assert seen > before, "nothing was spliced"
+    wait_for("no pipes while four sessions wait", lambda: pipes() == before, 15)
+    for s in held:
+        s.close()
+
+
+@plain_ends
+def test_pipes__no_descriptors_for_them__copied(bench, flow, tls):
+    """All descriptors are taken by visitors; bulk goes on without pipes."""
+    kw = {"nofile": 64}
+    t = bench.link(flow, tls, target=bench.tcp_target(echo), env={"NP_RELAY": "splice"}, client_kw=kw, server_kw=kw)
+    t.ingress.tolerate("accept")
+    held = []
+    while len(held) < 80:
+        held.append(dial(t.visit, 30))
+    data = token("copied", 2 * MIB)
+    s = held[0]
+    w = send_later(s, data)
+    assert read_n(s, len(data)) == data
+    w.join()
+    for s in held:
+        s.close()
