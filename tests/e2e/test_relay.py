@@ -5,13 +5,14 @@ NP_TEST_TURNS: sessions of a run, for longer ones by hand.
 """
 import os
 import random
+import signal
 import time
 
 import pytest
 
 from np_churn import churn_target, churn_visit
 from np_harness import over
-from np_net import dial, digest, echo, parallel, read_eof, read_n, send_later, token, wait_for
+from np_net import abort, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token, wait_for
 from np_world import compile_c
 
 TURNS = int(os.environ.get("NP_TEST_TURNS", "500"))
@@ -40,6 +41,9 @@ def churn(bench, flow, tls, env, count):
     query = {} if flow == "single" else {"client": {"min": 1}, "server": {"max": 2}}
     t = bench.link(flow, tls, target=bench.tcp_target(churn_target(seed, faults)),
                    env={"NP_POOL_GET_TIMEOUT": "60s", **env}, **query)
+    for node in t.nodes if "LD_PRELOAD" in env else ():
+        with open(f"/proc/{node.pid}/maps") as f:
+            assert "chop.so" in f.read()
     res = parallel(count, lambda n: churn_visit(seed, n, t.visit, faults, timeout=60), workers=6)
     assert [r for r in res if r is not True and not isinstance(r, bool)] == []
     t.wait_quiet(20)
@@ -86,6 +90,45 @@ def test_bulk__both_directions_at_once_and_chopped__exact(bench, flow, tls, move
     rx, tx = len(up), len(down)
     end = t.ingress.wait_ends()[0]
     assert (end.reason, end.rx, end.tx) == ("done", rx, tx)
+
+
+@plain_ends
+@pytest.mark.parametrize("who", ["visitor", "target"])
+def test_reset__in_one_event_with_the_last_bytes__is_noticed(bench, flow, tls, who):
+    """The process stands still while bytes and reset arrive: it hears of both at once, and reads the bytes."""
+    first = []
+
+    def script(s):
+        read_n(s, 1)
+        first.append(s)
+        if who == "target":
+            wait_for("the egress stands still", lambda: stopped)
+            s.sendall(b"last")
+            abort(s)
+            return "aborted"
+        return how_it_ends(s, 20)
+
+    stopped = []
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    with dial(t.visit, 20) as s:
+        s.sendall(b"x")
+        wait_for("the session", lambda: first)
+        node = t.ingress if who == "visitor" else t.egress
+        node.signal(signal.SIGSTOP)
+        stopped.append(True)
+        if who == "visitor":
+            s.sendall(b"last")
+            abort(s)
+        else:
+            wait_for("the target's end", lambda: t.target.results)
+        node.signal(signal.SIGCONT)
+        end = node.wait_ends(timeout=5)[0]
+        assert end.reason == f"{who}_reset"
+        if who == "target":
+            assert how_it_ends(s) == "reset"
+    if who == "visitor":
+        wait_for("the target's verdict", lambda: t.target.results)
+        assert t.target.results == ["reset"]
 
 
 @movers
