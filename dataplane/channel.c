@@ -79,7 +79,7 @@ enum np_err channel_new(struct shard *sh, struct peer *peer, enum np_channel_kin
 	ch->dial_budget_ms = peer->dial_budget_ms;
 	np_turn_init(&ch->turn, ingress ? NP_TURN_INGRESS : NP_TURN_EGRESS);
 	np_buf_init(&ch->rx, CHANNEL_RX_MAX);
-	np_buf_init(&ch->tx, CHANNEL_TX_MAX);
+	np_buf_init(&ch->tx, kind == NP_CHANNEL_DATAGRAM ? DATAGRAM_TX_MAX : CHANNEL_TX_MAX);
 	pipe_init(&ch->out);
 	pipe_init(&ch->in);
 	stream_move(&ch->stream, stream);
@@ -356,15 +356,21 @@ void channel_flush(struct channel *ch)
 void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
 {
 	struct np_frame f = {NP_FRAME_DATA, ch->turn.number, (uint32_t)len};
-	size_t total = NP_FRAME_HEADER + len, done = 0;
 
 	np_frame_write(&f, buf);
-	if (channel_waiting(ch) == 0)
-		done = write_some(ch, buf, total);
+	channel_send_frames(ch, buf, NP_FRAME_HEADER + len);
+}
+
+void channel_send_frames(struct channel *ch, const uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+
+	if (ch->state != CHANNEL_CLOSED && channel_waiting(ch) == 0)
+		done = write_some(ch, buf, len);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	if (done < total) {
-		np_buf_put(&ch->tx, buf + done, total - done);
+	if (done < len) {
+		np_buf_put(&ch->tx, buf + done, len - done);
 		if (ch->tx.err != NP_OK)
 			channel_close(ch, np_err_text(ch->tx.err));
 		else if (ch->writable)
@@ -498,6 +504,8 @@ static size_t channel_parse(struct channel *ch, const uint8_t *p, size_t len)
 			break;
 	}
 	ch->parsing = false;
+	if (ch->flows != NULL)
+		udp_flows_parsed(ch->flows);
 	return used;
 }
 
@@ -579,6 +587,38 @@ static bool begin_splice(struct channel *ch)
 	       pipe_take(ch->shard->worker, &ch->in);
 }
 
+/*
+ * Datagrams: behind what is left of a frame, in the scratch, so that its rest is not moved as often
+ * as something comes. false: nothing more to do now.
+ */
+static bool channel_read_datagrams(struct channel *ch)
+{
+	uint8_t *to = ch->shard->worker->scratch;
+	size_t left = np_buf_len(&ch->rx), n = 0, used;
+	enum stream_status status;
+
+	NP_ASSERT(left <= NP_FRAME_HEADER + 4 + NP_DGRAM_MAX);
+	status = stream_read(&ch->stream, to + left, WORKER_SCRATCH - left, &n);
+	if (status != STREAM_OK)
+		return read_stopped(ch, status);
+	if (n < WORKER_SCRATCH - left && ch->stream.ssl == NULL && !ch->ending) {
+		ch->readable = false;
+		ch->unsure = true;
+	}
+	ch->last_rx = worker_pass_now(ch->shard->worker);
+	if (left > 0)
+		memcpy(to, np_buf_ptr(&ch->rx), left);
+	np_buf_release(&ch->rx);
+	used = channel_parse(ch, to, left + n);
+	if (ch->state == CHANNEL_CLOSED)
+		return false;
+	if (used < left + n)
+		np_buf_put(&ch->rx, to + used, left + n - used);
+	if (ch->rx.err != NP_OK)
+		channel_close(ch, np_err_text(ch->rx.err));
+	return ch->state != CHANNEL_CLOSED;
+}
+
 /* One read and what follows from it. false: nothing more to do now. */
 static bool channel_read_once(struct channel *ch)
 {
@@ -587,6 +627,8 @@ static bool channel_read_once(struct channel *ch)
 	bool buffered = np_buf_len(&ch->rx) > 0;
 	enum stream_status status;
 
+	if (ch->kind == NP_CHANNEL_DATAGRAM)
+		return channel_read_datagrams(ch);
 	if (!buffered && begin_splice(ch))
 		return channel_splice_once(ch);
 	max = max < WORKER_SCRATCH ? max : WORKER_SCRATCH;

@@ -26,8 +26,11 @@
 #define CHANNEL_SETTLE_BYTES	(1024 * 1024)
 #define CHANNEL_USER_TIMEOUT_MS 30000
 #define CHANNEL_PINGS_PER_S	10
-#define CHANNEL_ROUNDS		4 /* reads in one callback */
-#define DATAGRAM_BACKLOG	(256 * 1024)
+#define CHANNEL_ROUNDS		4	      /* reads in one callback */
+#define DATAGRAM_BACKLOG	(256 * 1024)  /* frames of kind 2 that wait for the socket ... */
+#define DATAGRAM_BURST		(2048 * 1024) /* ... for DATAGRAM_BURST_MS at most */
+#define DATAGRAM_BURST_MS	100
+#define DATAGRAM_TX_MAX		(2 * DATAGRAM_BURST) /* with DOPEN and DCLOSE, which are not dropped */
 
 enum channel_state { CHANNEL_IDLE = 0, CHANNEL_BUSY, CHANNEL_CLOSED };
 
@@ -112,6 +115,8 @@ bool channel_send(struct channel *ch, enum np_frame_type type, const void *paylo
  * Written at once as far as possible, the rest is buffered.
  */
 void channel_send_data(struct channel *ch, uint8_t *buf, size_t len);
+/* channel_send_frames - whole frames of kind 2, at once as far as possible, the rest is buffered. */
+void channel_send_frames(struct channel *ch, const uint8_t *buf, size_t len);
 /* channel_send_piped - the same with what @ch->out holds. */
 void channel_send_piped(struct channel *ch);
 /* channel_waiting - bytes of frames that the socket has not taken yet. */

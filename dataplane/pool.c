@@ -432,6 +432,7 @@ static void datagram_up(struct peer *p, struct channel *ch)
 	}
 	p->datagram[p->ndatagram++] = ch;
 	ch->h_idle = false;
+	udp_channel_up(p->inst);
 }
 
 void pool_idle(struct channel *ch)

@@ -9,11 +9,12 @@
 
 #include "channel.h"
 
-#define UDP_BATCH	      64 /* datagrams in one callback */
+#define UDP_BATCH	      64 /* packets in one callback */
 #define UDP_FLOWS_PER_CHANNEL 65536
-#define UDP_SOCKET_BUFFER     (4 << 20)
-#define UDP_HELD_ALL_MAX      (16 << 20)  /* ... of all flows of an instance */
-#define UDP_HELD_MAX	      (64 * 1024) /* bytes held while a target's name is resolved */
+#define UDP_HELD_ALL_MAX      (16 << 20) /* ... of all flows of an instance */
+/* Bytes of a flow that are held: at an egress while its target's name is resolved, at an ingress
+ * while there is no datagram channel (at most NP_POOL_GET_TIMEOUT, as visitors wait). */
+#define UDP_HELD_MAX (64 * 1024)
 
 struct udp_ingress;
 struct udp_flows;
@@ -29,6 +30,9 @@ int udp_ingress_fd(const struct udp_ingress *u); /* borrowed */
 void udp_ingress_free(struct udp_ingress *u);
 void udp_ingress_tick(struct udp_ingress *u, struct np_mono now);
 
+/* udp_channel_up - @inst has a kind 2 channel: what was held for want of one goes on its way. */
+void udp_channel_up(struct instance *inst);
+
 /* The flows of one kind 2 channel. */
 struct udp_flows *udp_flows_new(struct channel *ch, bool ingress);
 /* udp_flows_close - its channel is closed; udp_flows_free - nobody on the stack holds it any more. */
@@ -36,6 +40,8 @@ void udp_flows_close(struct udp_flows *f);
 void udp_flows_free(struct udp_flows *f);
 /* udp_flows_frame - DOPEN, DGRAM, DCLOSE with its whole payload. */
 void udp_flows_frame(struct udp_flows *f, const struct np_frame *frame, const uint8_t *payload);
+/* udp_flows_parsed - the memory of the payloads is used for something else now. */
+void udp_flows_parsed(struct udp_flows *f);
 void udp_flows_tick(struct udp_flows *f, struct np_mono now);
 unsigned udp_flows_count(const struct udp_flows *f);
 

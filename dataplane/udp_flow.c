@@ -8,6 +8,7 @@
 #include "dial.h"
 #include "runtime.h"
 #include "shard.h"
+#include "udp_io.h"
 
 #include <errno.h>
 #include <string.h>
@@ -65,6 +66,7 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 	fl->visitor = *visitor;
 	fl->local = *local;
 	fl->fd = -1;
+	fl->gso_max = runtime.env.udp_offload != 0 ? UINT16_MAX : 0;
 	fl->lists = inst->lists;
 	np_buf_init(&fl->held, UDP_HELD_MAX);
 	fl->start = fl->last = np_mono_now();
@@ -80,12 +82,17 @@ static void send_dclose(struct channel *ch, uint32_t flow)
 	uint8_t id[4] = {(uint8_t)(flow >> 24), (uint8_t)(flow >> 16), (uint8_t)(flow >> 8),
 			 (uint8_t)flow};
 
+	udp_io_frames_flush(ch->shard->worker->udp); /* its datagrams first */
 	channel_put(ch, NP_FRAME_DCLOSE, id, sizeof(id));
 	channel_flush(ch);
 }
 
 static void flow_off_lists(struct udp_flow *fl)
 {
+	if (fl->ingress != NULL && fl->ingress->recent == fl)
+		fl->ingress->recent = NULL;
+	if (fl->flows != NULL && fl->flows->recent == fl)
+		fl->flows->recent = NULL;
 	if (fl->ingress != NULL) {
 		HASH_DELETE(hh_key, fl->ingress->by_key, fl);
 		DL_DELETE(fl->ingress->list, fl);
@@ -115,6 +122,13 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	if (fl->dead)
 		return;
 	fl->dead = true;
+	if (udp_io_is_queued(inst->home->udp, fl))
+		udp_io_flush(inst->home->udp);
+	if (fl->ingress != NULL && fl->fd == -1 && inst->mode != MODE_SINGLE &&
+	    np_buf_len(&fl->held) > 0)
+		fl->ingress->holding--;
+	udp_flow_held_drop(fl);
+	r.tx = fl->tx;
 	ch = tell && fl->flows != NULL ? fl->flows->channel : NULL;
 	flow_off_lists(fl);
 	resolve_cancel(&fl->resolving);
@@ -125,8 +139,6 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	if (fl->fd != -1)
 		close(fl->fd);
 	fl->fd = -1;
-	inst->udp_held -= np_buf_len(&fl->held);
-	np_buf_release(&fl->held);
 	counter_ends(udp_counters(inst), &udp_counters(inst)->udps);
 	shard_record(inst->shards[inst->home->index], &r);
 	instance_slot_give(inst);
@@ -140,73 +152,132 @@ void udp_flow_touch(struct udp_flow *fl)
 {
 	struct udp_flow **list = fl->ingress != NULL ? &fl->ingress->list : &fl->flows->list;
 
-	fl->last = np_mono_now();
+	fl->last = worker_pass_now(fl->inst->home);
+	if ((*list)->prev == fl) /* the last one already */
+		return;
 	DL_DELETE(*list, fl);
 	DL_APPEND(*list, fl);
 }
 
-/* -- target -- */
-
-static void target_datagram(struct udp_flow *fl, uint8_t *buf, size_t len)
+/* allow= and deny= are asked again when they changed; a flow that may not be here any more ends. */
+bool udp_flow_is_admitted(struct udp_flow *fl)
 {
-	if (!udp_rate(fl->inst, fl->ingress != NULL ? RATE_TX : RATE_RX, len))
-		return;
-	if (fl->ingress != NULL) {
-		udp_flow_to_visitor(fl, buf + DGRAM_HEAD, len);
-		return;
-	}
-	fl->rx += len;
-	counter_add(udp_counters(fl->inst), COUNTER_UDP_RX, len);
-	udp_flow_to_channel(fl, buf, len);
+	if (fl->lists == fl->inst->lists)
+		return true;
+	fl->lists = fl->inst->lists;
+	if (instance_admits(fl->inst, &fl->visitor))
+		return true;
+	udp_flow_end(fl, NP_REASON_DENIED, true);
+	return false;
 }
 
-static void target_on_readable(evutil_socket_t fd, short what, void *arg)
+void udp_dropped(struct instance *inst, size_t n)
 {
-	struct udp_flow *fl = arg;
-	uint8_t *buf = fl->inst->home->scratch;
-	struct channel *ch;
-
-	(void)what;
-	NP_CHECK_MAGIC(fl, UDP_FLOW_MAGIC);
-	for (int i = 0; i < UDP_BATCH && !fl->dead; i++) {
-		ssize_t n = recv(fd, buf + DGRAM_HEAD, udp_recv_max(), MSG_TRUNC);
-
-		if (n == -1 && (errno == ECONNREFUSED || errno == EHOSTUNREACH ||
-				errno == ENETUNREACH || errno == EINTR))
-			continue; /* an ICMP answer to an earlier datagram: UDP promises nothing */
-		if (n == -1)
-			break;
-		udp_flow_touch(fl);
-		if ((size_t)n > udp_recv_max())
-			counter_add(udp_counters(fl->inst), COUNTER_UDP_DROPPED, 1);
-		else
-			target_datagram(fl, buf, (size_t)n);
-	}
-	ch = !fl->dead && fl->flows != NULL ? fl->flows->channel : NULL;
-	if (ch != NULL)
-		channel_flush(ch);
+	counter_add(udp_counters(inst), COUNTER_UDP_DROPPED, n);
 }
 
-static void send_held(struct udp_flow *fl)
-{
-	struct np_reader r = np_reader_of(np_buf_ptr(&fl->held), np_buf_len(&fl->held));
+/* -- datagrams that wait -- */
 
+void udp_flow_hold(struct udp_flow *fl, const uint8_t *p, size_t len)
+{
+	size_t before = np_buf_len(&fl->held);
+
+	if (np_buf_space(&fl->held) < len + 2 || fl->inst->udp_held + len + 2 > UDP_HELD_ALL_MAX) {
+		udp_dropped(fl->inst, 1);
+		return;
+	}
+	if (before == 0)
+		fl->held_since = np_mono_now();
+	np_buf_put_u16(&fl->held, (uint16_t)len);
+	np_buf_put(&fl->held, p, len);
+	fl->inst->udp_held += np_buf_len(&fl->held) - before;
+}
+
+void udp_flow_held_send(struct udp_flow *fl,
+			void (*fn)(struct udp_flow *fl, const uint8_t *p, size_t len))
+{
+	struct np_buf held = fl->held;
+	struct np_reader r = np_reader_of(np_buf_ptr(&held), np_buf_len(&held));
+
+	np_buf_init(&fl->held, UDP_HELD_MAX);
+	fl->inst->udp_held -= np_buf_len(&held);
 	while (r.left > 0) {
 		uint16_t len = np_reader_u16(&r);
 		const uint8_t *p = np_reader_bytes(&r, len);
 
 		if (p == NULL)
 			break;
-		udp_flow_to_target(fl, p, len);
+		if (fl->dead)
+			udp_dropped(fl->inst, 1);
+		else
+			fn(fl, p, len);
 	}
+	udp_io_flush(fl->inst->home->udp);
+	np_buf_release(&held);
+}
+
+void udp_flow_held_drop(struct udp_flow *fl)
+{
+	struct np_reader r = np_reader_of(np_buf_ptr(&fl->held), np_buf_len(&fl->held));
+	size_t n = 0;
+
+	for (; r.left > 0; n++)
+		(void)np_reader_bytes(&r, np_reader_u16(&r));
+	udp_dropped(fl->inst, n);
 	fl->inst->udp_held -= np_buf_len(&fl->held);
 	np_buf_release(&fl->held);
+}
+
+/* -- target -- */
+
+static void target_datagram(struct udp_flow *fl, const uint8_t *p, size_t len)
+{
+	if (len > udp_recv_max()) {
+		udp_dropped(fl->inst, 1);
+		return;
+	}
+	if (!udp_rate(fl->inst, fl->ingress != NULL ? RATE_TX : RATE_RX, len))
+		return;
+	if (fl->ingress != NULL) {
+		udp_flow_to_visitor(fl, p, len);
+		return;
+	}
+	fl->rx += len;
+	counter_add(udp_counters(fl->inst), COUNTER_UDP_RX, len);
+	udp_flow_to_channel(fl, p, len);
+}
+
+static void target_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct udp_flow *fl = arg;
+	struct udp_io *io = fl->inst->home->udp;
+	struct udp_packet *packets;
+	size_t n;
+
+	(void)what;
+	NP_CHECK_MAGIC(fl, UDP_FLOW_MAGIC);
+	packets = udp_io_recv(io, fd, &n);
+	if (n > 0)
+		udp_flow_touch(fl);
+	for (size_t i = 0; i < n; i++) {
+		const struct udp_packet *p = &packets[i];
+		size_t off = 0;
+
+		do {
+			size_t left = p->len - off, len = left < p->segment ? left : p->segment;
+
+			if (!fl->dead)
+				target_datagram(fl, p->data + off, len);
+			off += len;
+		} while (off < p->len);
+	}
+	udp_io_flush(io);
+	udp_io_frames_flush(io);
 }
 
 static bool flow_connect(struct udp_flow *fl, const struct resolve_answer *a)
 {
 	const struct np_config *cfg = &fl->settings->cfg;
-	const int size = UDP_SOCKET_BUFFER;
 
 	for (size_t i = 0; i < a->n && fl->fd == -1; i++) {
 		struct np_addr to = a->addr[i];
@@ -223,15 +294,16 @@ static bool flow_connect(struct udp_flow *fl, const struct resolve_answer *a)
 			     true);
 		return false;
 	}
-	(void)setsockopt(fl->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	if (event_assign(&fl->ev, fl->inst->home->base, fl->fd, EV_READ | EV_PERSIST,
+	udp_io_prepare(fl->fd);
+	if (udp_io_init(fl->inst->home) != NP_OK ||
+	    event_assign(&fl->ev, fl->inst->home->base, fl->fd, EV_READ | EV_PERSIST,
 			 target_on_readable, fl) != 0 ||
 	    event_add(&fl->ev, NULL) != 0) {
 		udp_flow_end(fl, NP_REASON_NO_MEMORY, true);
 		return false;
 	}
 	fl->ev_added = true;
-	send_held(fl);
+	udp_flow_held_send(fl, udp_flow_to_target);
 	return true;
 }
 
@@ -267,56 +339,62 @@ bool udp_flow_target(struct udp_flow *fl)
 
 void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len)
 {
-	struct counters *c = udp_counters(fl->inst);
-
-	if (fl->fd == -1 &&
-	    np_mono_diff_ms(np_mono_now(), fl->start) > runtime.env.udp_dial_timeout_ms) {
+	if (fl->fd != -1) {
+		udp_io_to_target(fl->inst->home->udp, fl, p, len);
+	} else if (np_mono_diff_ms(np_mono_now(), fl->start) > runtime.env.udp_dial_timeout_ms) {
+		udp_dropped(fl->inst, 1);
 		udp_flow_end(fl, NP_REASON_RESOLVE_FAILED, true);
-		return;
-	}
-	if (fl->fd == -1) {
-		if (np_buf_space(&fl->held) >= len + 2 &&
-		    fl->inst->udp_held + len + 2 <= UDP_HELD_ALL_MAX) {
-			size_t before = np_buf_len(&fl->held);
-
-			np_buf_put_u16(&fl->held, (uint16_t)len);
-			np_buf_put(&fl->held, p, len);
-			fl->inst->udp_held += np_buf_len(&fl->held) - before;
-		} else {
-			counter_add(c, COUNTER_UDP_DROPPED, 1);
-		}
-		return;
-	}
-	/* A second try: the first may only deliver the ICMP error of an earlier datagram. */
-	if (send(fl->fd, p, len, MSG_NOSIGNAL) == -1 &&
-	    (errno != ECONNREFUSED || send(fl->fd, p, len, MSG_NOSIGNAL) == -1)) {
-		counter_add(c, COUNTER_UDP_DROPPED, 1);
-		return;
-	}
-	if (fl->ingress == NULL) {
-		fl->tx += len;
-		counter_add(c, COUNTER_UDP_TX, len);
+	} else {
+		udp_flow_hold(fl, p, len);
 	}
 }
 
-void udp_flow_to_channel(struct udp_flow *fl, uint8_t *buf, size_t len)
+void udp_flow_to_visitor(struct udp_flow *fl, const uint8_t *p, size_t len)
 {
-	struct channel *ch = fl->flows->channel;
-	struct np_frame f = {NP_FRAME_DGRAM, 0, (uint32_t)(len + 4)};
+	udp_io_to_visitor(fl->inst->home->udp, fl, p, len);
+}
 
-	if (np_buf_len(&ch->tx) + len > DATAGRAM_BACKLOG) {
-		channel_flush(ch);
-		if (fl->flows == NULL || np_buf_len(&ch->tx) + len > DATAGRAM_BACKLOG) {
-			counter_add(udp_counters(fl->inst), COUNTER_UDP_DROPPED, 1);
-			return;
-		}
+void udp_flow_sent(struct udp_flow *fl, bool outer, size_t n, size_t bytes, bool ok)
+{
+	if (!ok) {
+		udp_dropped(fl->inst, n);
+	} else if (outer) {
+		fl->tx += bytes;
+		counter_add(udp_counters(fl->inst), COUNTER_UDP_TX, bytes);
 	}
-	np_frame_write(&f, buf);
-	buf[NP_FRAME_HEADER] = (uint8_t)(fl->id >> 24);
-	buf[NP_FRAME_HEADER + 1] = (uint8_t)(fl->id >> 16);
-	buf[NP_FRAME_HEADER + 2] = (uint8_t)(fl->id >> 8);
-	buf[NP_FRAME_HEADER + 3] = (uint8_t)fl->id;
-	np_buf_put(&ch->tx, buf, DGRAM_HEAD + len);
-	if (ch->tx.err != NP_OK)
-		channel_close(ch, np_err_text(ch->tx.err));
+}
+
+/*
+ * A burst, or a peer that has no processor for some milliseconds, may fill DATAGRAM_BURST. What
+ * stands for longer only makes datagrams late: then DATAGRAM_BACKLOG is all.
+ */
+bool udp_has_room(struct udp_flows *f, size_t len)
+{
+	struct channel *ch = f->channel;
+	struct udp_io *io = ch->shard->worker->udp;
+	struct np_mono now;
+	size_t max = DATAGRAM_BURST;
+
+	if (channel_waiting(ch) + udp_io_frames_len(io, ch) + len <= DATAGRAM_BACKLOG) {
+		f->behind_since = (struct np_mono){0};
+		return true;
+	}
+	udp_io_frames_flush(io);
+	channel_flush(ch);
+	if (ch->state == CHANNEL_CLOSED)
+		return false;
+	now = worker_pass_now(ch->shard->worker);
+	if (!np_mono_is_set(f->behind_since))
+		f->behind_since = now;
+	if (np_mono_diff_ms(now, f->behind_since) > DATAGRAM_BURST_MS)
+		max = DATAGRAM_BACKLOG;
+	return channel_waiting(ch) + len <= max;
+}
+
+void udp_flow_to_channel(struct udp_flow *fl, const uint8_t *p, size_t len)
+{
+	if (fl->flows == NULL || !udp_has_room(fl->flows, len) || fl->flows == NULL)
+		udp_dropped(fl->inst, 1);
+	else
+		udp_io_frame(fl->inst->home->udp, fl, NP_FRAME_DGRAM, p, len);
 }

@@ -30,10 +30,14 @@ struct udp_flow {
 	unsigned lists;		      /* inst->lists when allow= and deny= were last asked */
 	struct np_addr visitor, local;
 	int fd; /* connected to the target; -1 = none (yet) */
+	uint16_t
+	    gso_max; /* largest datagrams that its route takes several of in a packet; 0 = none */
 	struct event ev;
 	bool ev_added, dead;
 	struct resolve_request resolving;
-	struct np_buf held; /* length-prefixed datagrams that wait for the target's address */
+	/* length-prefixed datagrams that wait for the target's address, or for a channel */
+	struct np_buf held;
+	struct np_mono held_since;
 	struct settings *settings; /* held while its target is resolved */
 	size_t target_index;	   /* of settings */
 	char target[NP_ADDR_TEXT_MAX];
@@ -46,37 +50,55 @@ struct udp_ingress {
 	struct instance *inst;
 	int fd;
 	struct event *event;
-	uint16_t port;
+	struct np_addr addr;	 /* what it is bound to */
+	bool any;		 /* that is no address: each packet tells which one it came to */
 	struct udp_flow *by_key; /* hash */
 	struct udp_flow *list;
+	struct udp_flow *recent; /* of the last packet */
+	unsigned holding;	 /* flows that wait for a channel */
 };
 
 struct udp_flows {
 	struct channel *channel;
 	bool ingress;
 	uint32_t next_id;
-	struct udp_flow *by_id; /* hash */
-	struct udp_flow *list;	/* egress; at an ingress the listener's list has them */
+	struct udp_flow *by_id;	 /* hash */
+	struct udp_flow *list;	 /* egress; at an ingress the listener's list has them */
+	struct udp_flow *recent; /* of the last frame */
 	struct np_mono last_dclose;
+	struct np_mono behind_since; /* more than DATAGRAM_BACKLOG waits; unset: less */
 };
 
 struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visitor,
 			      const struct np_addr *local);
 /* udp_flow_end - counted, logged, freed; DCLOSE to the other end if @tell. */
 void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell);
-/* udp_recv_max - the largest datagram that is taken (NP_UDP_DATA_BUF_SIZE); one more byte tells a larger one. */
+/* udp_recv_max - the largest datagram that is taken (NP_UDP_DATA_BUF_SIZE). */
 size_t udp_recv_max(void);
 void udp_flow_touch(struct udp_flow *fl);
 /* udp_flow_target - begins to connect it to a target; datagrams are held meanwhile. false: it was
  * ended. */
 bool udp_flow_target(struct udp_flow *fl);
-/* udp_flow_to_target - one datagram. */
+/* udp_flow_to_target, udp_flow_to_visitor - one datagram; @p is read at the next udp_io_flush. */
 void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len);
-/* udp_flow_to_visitor - ingress: one datagram back, from the address that was asked. */
 void udp_flow_to_visitor(struct udp_flow *fl, const uint8_t *p, size_t len);
-/* udp_flow_to_channel - @buf: DGRAM_HEAD free bytes, then the datagram. Dropped and counted when
- * too much waits. */
-void udp_flow_to_channel(struct udp_flow *fl, uint8_t *buf, size_t len);
+/* udp_flow_to_channel - one datagram; goes with the next udp_io_frames_flush. Dropped and counted
+ * when too much waits. */
+void udp_flow_to_channel(struct udp_flow *fl, const uint8_t *p, size_t len);
+/* udp_flow_sent - @n datagrams were, or could not be; @outer: to the side that is counted. */
+void udp_flow_sent(struct udp_flow *fl, bool outer, size_t n, size_t bytes, bool ok);
+/* udp_flow_hold - for later. udp_flow_held_send - each to @fn, in order; udp_flow_held_drop - counts
+ * them. */
+void udp_flow_hold(struct udp_flow *fl, const uint8_t *p, size_t len);
+void udp_flow_held_send(struct udp_flow *fl,
+			void (*fn)(struct udp_flow *fl, const uint8_t *p, size_t len));
+void udp_flow_held_drop(struct udp_flow *fl);
+/* udp_flow_is_admitted - false: allow= and deny= changed, and it was ended. */
+bool udp_flow_is_admitted(struct udp_flow *fl);
+/* udp_has_room - may @len more bytes wait for @f's channel? It may be closed by the question. */
+bool udp_has_room(struct udp_flows *f, size_t len);
+/* udp_dropped - @n datagrams were. */
+void udp_dropped(struct instance *inst, size_t n);
 /* udp_rate - may @len bytes pass in direction @dir now? Else counted as dropped. */
 bool udp_rate(struct instance *inst, int dir, size_t len);
 struct counters *udp_counters(struct instance *inst);

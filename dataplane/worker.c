@@ -236,6 +236,8 @@ static void worker_release(struct worker *w)
 	if (w->resolver != NULL)
 		resolver_free(w->resolver);
 	pipe_pool_free(w->pipes);
+	if (w->udp != NULL)
+		w->udp_free(w->udp);
 	if (p->wake_event != NULL)
 		event_free(p->wake_event);
 	if (w->base != NULL)

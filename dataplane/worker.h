@@ -54,8 +54,10 @@ struct worker {
 	uint8_t *scratch;      /* owned; WORKER_SCRATCH bytes */
 	uint32_t random;       /* state of worker_random */
 	_Atomic uint32_t load; /* sessions and handshakes it carries, for the choice of a worker */
-	struct resolver *resolver; /* owned; see resolve.h */
-	struct pipe_pool *pipes;   /* owned; see pipe.h */
+	struct resolver *resolver;	     /* owned; see resolve.h */
+	struct pipe_pool *pipes;	     /* owned; see pipe.h */
+	struct udp_io *udp;		     /* owned; NULL before the first use; see udp_io.h */
+	void (*udp_free)(struct udp_io *io); /* set with it */
 	struct worker_private *p;
 };
 

@@ -27,7 +27,8 @@ struct np_env {
 	int64_t reload_interval_ms;
 	int64_t semaphore_limit;
 	int64_t pipe_size;
-	int64_t workers; /* 0 = not set: min(usable CPUs, 4) */
+	int64_t udp_offload; /* 0 or 1 */
+	int64_t workers;     /* 0 = not set: min(usable CPUs, 4) */
 };
 
 /*

@@ -193,9 +193,21 @@ def served(addr, timeout=1.0, source=None):
         return False
 
 
+SO_SNDBUFFORCE, SO_RCVBUFFORCE, SOL_UDP, UDP_SEGMENT, UDP_GRO = 32, 33, 17, 103, 104
+
+
+def large_buffers(s):
+    """4 MiB each way; without CAP_NET_ADMIN what the system's limit leaves of it."""
+    for force, option in ((SO_SNDBUFFORCE, socket.SO_SNDBUF), (SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+        try:
+            s.setsockopt(socket.SOL_SOCKET, force, 4 << 20)
+        except PermissionError:
+            s.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
+
+
 def dgram(addr=None, timeout=2.0, source=None):
     s = socket.socket(family_of(addr or ("", 0)), socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    large_buffers(s)
     s.settimeout(timeout * SLACK)
     if source:
         s.bind((source, 0) if isinstance(source, str) else source)
@@ -395,8 +407,7 @@ class UdpTarget:
         self.addr, self.got = addr, []
         self.script = script or (lambda data, peer: (data,))
         self._s = socket.socket(family_of(addr), socket.SOCK_DGRAM)
-        self._s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        large_buffers(self._s)
         self._s.bind(addr[:2])
         self._stop = socket.socketpair()
         self._thread = threading.Thread(target=self._loop, daemon=True)

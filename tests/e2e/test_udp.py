@@ -1,14 +1,18 @@
 """Datagrams: boundaries, isolation of flows, addresses of answers, idle ends, loss of a channel."""
+import errno
 import socket
+import sys
 import threading
 
 import pytest
 
 from np_harness import DUAL, over
-from np_net import (ask, ask_dgram, dgram, dial, free_port, parallel, read_n, send_later, token, wait_for)
+from np_net import (SOL_UDP, UDP_SEGMENT, ask, ask_dgram, dgram, dial, free_port, is_listening, parallel,
+                    read_n, send_later, token, wait_for)
 
 every = over(tls=(0, 1, 2), sanitize=("reverse-0", "reverse-1", "forward-1", "single"))
 flows = over(sanitize=("reverse-0", "forward-0", "single"))
+offload = pytest.mark.parametrize("offload", ["1", "0"], ids=["gso", "plain"])
 SIZES = (1, 2, 512, 1199, 1472, 1473, 4096, 9000, 16383, 16384, 32768, 65506, 65507)
 
 
@@ -24,22 +28,83 @@ def test_boundaries__0_to_65507_bytes__kept(bench, flow, tls):
 
 
 @every
-def test_boundaries__burst_of_100__neither_merged_nor_split(bench, flow, tls):
-    t = bench.link(flow, tls, udp=True)
-    sent = {token(f"burst{i}", 1 + i * 37 % 1400) for i in range(100)}
-    back = set()
-    with dgram(t.visit, 2) as s:
-        s.send(b"first")
-        assert s.recv(1 << 16) == b"first"
+@offload
+def test_boundaries__burst_of_100__neither_merged_nor_split(bench, flow, tls, offload):
+    """The first ones come before the datagram channel is up."""
+    t = bench.link(flow, tls, udp=True, env={"NP_UDP_OFFLOAD": offload})
+    sent = [token(f"burst{i}", 1 + i * 37 % 1400) for i in range(100)]
+    with dgram(t.visit, 5) as s:
         for d in sent:
             s.send(d)
-        try:
-            while len(back) < len(sent):
-                back.add(s.recv(1 << 16))
-        except TimeoutError:
-            pass
-    assert back <= sent, f"{len(back - sent)} datagrams that nobody sent"
-    assert len(back) >= 0.95 * len(sent), f"{len(back)} of {len(sent)}"
+        assert [s.recv(1 << 16) for _ in sent] == sent
+    assert [d for d, _ in t.udp_target.got] == sent
+
+
+@every
+@offload
+def test_boundaries__packets_of_several_datagrams__each_arrives_by_itself(bench, flow, tls, offload):
+    """Sizes of a run, and of its last datagram; in one packet of the kernel where it can do that."""
+    t = bench.link(flow, tls, udp=True, env={"NP_UDP_OFFLOAD": offload})
+    runs = [(1200, 40, 7), (64, 64, 64), (1, 64, 1), (32000, 2, 31999), (9000, 7, 1), (1472, 44, 700)]
+    with dgram(t.visit, 5) as s:
+        assert ask_dgram(t.visit)
+        t.udp_target.got.clear()
+        for size, n, last in runs:
+            data = token(f"run{size}", size * (n - 1) + last)
+            sent = [data[i:i + size] for i in range(0, len(data), size)]
+            if not send_packet(s, data, size):
+                for d in sent:
+                    s.send(d)
+            assert [s.recv(1 << 16) for _ in sent] == sent, f"{n} datagrams of {size} bytes"
+            assert [d for d, _ in t.udp_target.got[-n:]] == sent
+    for n in t.nodes:
+        n.wait_point("the bytes", lambda p: p["udprx"] == p["udptx"] == 24 + sum(len(d) for d, _ in
+                                                                                t.udp_target.got))
+
+
+def send_packet(s, data, size):
+    """One packet that the kernel makes datagrams of @size of; False: this kernel cannot."""
+    try:
+        s.sendmsg([data], [(SOL_UDP, UDP_SEGMENT, size.to_bytes(2, sys.byteorder))])
+    except OSError as e:
+        assert e.errno in (errno.EINVAL, errno.ENOPROTOOPT, errno.EIO), e
+        return False
+    return True
+
+
+@over(DUAL, (0, 1), sanitize=("reverse-1", "forward-0"))
+def test_no_channel_yet__datagrams_wait_for_it_in_order(bench, flow, tls):
+    """The end that takes visitors is up, the other one is not there yet."""
+    t = bench.link(flow, tls, udp=True, up=False, start=False)
+    sent = [b"early %d" % i for i in range(40)]
+    t.start_server()
+    with dgram(t.visit, 10) as s, dgram(t.visit, 10) as other:
+        if flow == "forward":  # its visitors' listener opens with the tunnel
+            t.start_client()
+        wait_for("the visitors' socket", lambda: is_listening(t.visit, "udp"))
+        for d in sent:
+            s.send(d)
+        other.send(b"another flow")
+        if flow == "reverse":
+            t.start_client()
+        assert [s.recv(1 << 16) for _ in sent] == sent
+        assert other.recv(1 << 16) == b"another flow"
+    assert sorted(d for d, _ in t.udp_target.got) == sorted([*sent, b"another flow"])
+
+
+@pytest.mark.sanitize
+def test_no_channel__datagrams_wait_as_long_as_visitors_do(bench):
+    t = bench.link("reverse", 0, udp=True, up=False, start=False, env={"NP_POOL_GET_TIMEOUT": "1s"})
+    node = t.start_server()
+    wait_for("the visitors' socket", lambda: is_listening(t.visit, "udp"))
+    with dgram(t.visit, 10) as s:
+        s.send(b"in vain")
+        end = node.wait_ends(1)[0]
+        assert (end.reason, end.rx, end.tx) == ("pool_timeout", 7, 0) and end.ms >= 900
+        t.start_client()
+        t.wait_up()
+        assert wait_for("an answer", lambda: again(s, b"now"))
+    assert b"in vain" not in [d for d, _ in t.udp_target.got]
 
 
 @over(tls=(0, 1), sanitize=("forward-1",))
