@@ -2,6 +2,8 @@
 set(NP_SANITIZE "" CACHE STRING "address (with undefined), thread, or empty")
 option(NP_COVERAGE "instrument for gcovr" OFF)
 option(NP_FUZZ "build libFuzzer targets (clang)" OFF)
+# Smaller in memory and quicker to start; but a new OpenSSL is in use only after a new build, so not for distributions.
+option(NP_STATIC "OpenSSL, libevent, nng and protobuf-c become part of the programs" OFF)
 option(NP_TESTS "build unit tests" ON)
 option(NP_WERROR "warnings are errors" ON)
 
@@ -51,3 +53,12 @@ if(NP_FUZZ)
   target_compile_options(np_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 target_link_options(np_flags INTERFACE -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack)
+if(NP_STATIC)
+  target_link_options(np_flags INTERFACE -Wl,--gc-sections)
+endif()
+# Relocations of a position independent program in a fraction of the room, where linker and C library know them.
+include(CheckLinkerFlag)
+check_linker_flag(C "-Wl,-z,pack-relative-relocs" NP_HAVE_RELR)
+if(NP_HAVE_RELR)
+  target_link_options(np_flags INTERFACE -Wl,-z,pack-relative-relocs)
+endif()

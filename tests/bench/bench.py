@@ -179,7 +179,8 @@ def prepare(args):
     out = os.environ.get("BENCH_OUT", os.path.join(build, "bench"))
     also = [a.partition("=")[::2] for a in args.also]
     own = os.environ.get("NODEPASS_BIN", os.path.join(build, "bin"))
-    here, missing = peers.find(own, also, os.path.join(ROOT, "build", "bench-peers", "bin"))
+    static = os.environ.get("BENCH_STATIC", os.path.join(ROOT, "build-static", "bin"))
+    here, missing = peers.find(own, static, also, os.path.join(ROOT, "build", "bench-peers", "bin"))
     absent = [w.name for w in here if not w.path]
     if absent:
         raise ValueError(f"no program of '{absent[0]}' in its folder")
@@ -192,7 +193,7 @@ def prepare(args):
     bench = cases.Bench(Load(os.path.join(build, "tests", "np-load")), os.path.join(out, "run"), args.quick)
     used = [w for w in ways if any(w in step.ways for step in plan.steps)]
     results = {"machine": machine(args), "versions": {w.name: w.version() for w in used}, "missing": missing,
-               "peers": [w.name for w in used if w.reaches], "also": [name for name, _ in also], "cases": {}}
+               "peers": [w.name for w in used if w.reaches], "also": [w.name for w in used if w.name not in ("nodepass", "direct") and not w.reaches], "cases": {}}
     results["machine"]["rounds"] = max((step.rounds for step in plan.steps), default=0)
     scale = plan.adapt(0, 0)
     print(f"{plan.count} measurements of {len(plan.steps)} cases, {len(used)} ways; about {plan.cost_s(0, scale) / 60:.0f} minutes; "

@@ -444,7 +444,7 @@ def takes_part(way, case):
     kind = MEASURES[name].kind
     if way.name == "direct":
         return kind in ("tcp", "udp", "tools")
-    if scenario not in way.scenarios:
+    if scenario not in way.scenarios or name not in (getattr(way, "only", None) or MEASURES):
         return False
     if kind == "udp":
         return way.udp

@@ -3,6 +3,7 @@
 A way is a peer in a scenario: "single" (one process between visitor and target), "plain" (two ends with a connection
 between them) or "tls" (the same, encrypted). What runs in both ends counts as the peer's.
 """
+import functools
 import os
 import re
 import shutil
@@ -94,20 +95,25 @@ class NodePass(Peer):
     quick = True
     reaches = False
 
-    def __init__(self, folder, name="nodepass"):
-        self.name = name
+    def __init__(self, folder, name="nodepass", only=None):
+        self.name, self.only = name, only  # only: the measures that it is asked for, None = all
         self.path = os.path.join(folder, "nodepass")
         if not os.access(self.path, os.X_OK):
             self.path = None
+
+    @functools.cached_property
+    def key(self):
+        """One as the documentation tells to make: a word would be stretched for 50 ms at each end."""
+        return subprocess.run([self.path, "key"], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     def ends(self, scenario, net, udp, folder, extra=""):
         run = {"NP_RUN_DIR": "", "NP_LOG_COLOR": "0"}
         if scenario == "single":
             return [End([self.path, f"client://127.0.0.1:{net.visit}/127.0.0.1:{net.target}?mode=1&log=warn{extra}"], run)]
         tls = 1 if scenario == "tls" else 0
-        return [End([self.path, f"server://{SECRET}@127.0.0.1:{net.tunnel}/127.0.0.1:{net.visit}"
+        return [End([self.path, f"server://{self.key}@127.0.0.1:{net.tunnel}/127.0.0.1:{net.visit}"
                                 f"?mode=1&tls={tls}&log=warn{extra}"], run),
-                End([self.path, f"client://{SECRET}@127.0.0.1:{net.tunnel}/127.0.0.1:{net.target}"
+                End([self.path, f"client://{self.key}@127.0.0.1:{net.tunnel}/127.0.0.1:{net.target}"
                                 f"?mode=2&log=warn{extra}"], run)]
 
 
@@ -345,14 +351,16 @@ class Shadowsocks(Peer):
 ALL = (HAProxySplice, HAProxy, Nginx, Realm, Socat, GoNodePass, Gost, Rathole, Frp, Bore, Chisel, Stunnel, Shadowsocks)
 
 
-def find(own, also, installed):
+def find(own, static, also, installed):
     """All peers that are here, ours and direct first; and the names of those that are not.
 
-    own: folder of the programs to measure.  also: (name, folder) of further builds.  installed: folder of peers that
-    were installed for this.
+    own: folder of the programs to measure.  static: that of the same with its libraries in it, may be absent: for what
+    depends on that.  also: (name, folder) of further builds.  installed: folder of peers that were installed for this.
     """
     Peer.paths = (installed,)
     here = [Direct(), NodePass(own)] + [NodePass(folder, name) for name, folder in also]
+    if os.path.exists(os.path.join(static, "nodepass")):
+        here.insert(2, NodePass(static, "nodepass-static", ("mem", "start")))
     missing = []
     for kind in ALL:
         peer = kind()
