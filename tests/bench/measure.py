@@ -253,16 +253,28 @@ class Load:
     def __init__(self, program):
         self.program = program
 
-    def run(self, command, port, *args, timeout=60):
+    def begin(self, command, port, *args):
+        """Starts a measurement; end() takes its figures."""
         argv = [self.program, command, f"127.0.0.1:{port}", *map(str, args)]
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                preexec_fn=_end_with_parent)
+
+    def end(self, p, timeout):
+        command = p.args[1]
         try:
-            p = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
-                               preexec_fn=_end_with_parent, check=False)
+            out, err = p.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             raise Failed(f"np-load {command} did not end within {timeout} s") from None
-        if p.returncode != 0 or not p.stdout.strip():
-            raise Failed(f"np-load {command}: {(p.stderr or 'nothing came through').strip()[:200]}")
-        return json.loads(p.stdout.splitlines()[-1])
+        finally:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        if p.returncode != 0 or not out.strip():
+            raise Failed(f"np-load {command}: {(err or 'nothing came through').strip()[:200]}")
+        return json.loads(out.splitlines()[-1])
+
+    def run(self, command, port, *args, timeout=60):
+        return self.end(self.begin(command, port, *args), timeout)
 
     def first(self, port, seconds=15):
         return self.run("first", port, "-t", seconds, timeout=seconds + 5)
