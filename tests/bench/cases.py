@@ -20,6 +20,7 @@ from peers import SCENARIOS, HAProxy, Net, Nginx, NodePass, write
 REQUEST_BYTES = 64
 READY_TRIES = 15  # seconds until a way carries bytes
 SETTLE_S = 2
+WARM_S = 0.5      # windows and pools have grown then
 MANY = 100
 
 
@@ -135,8 +136,8 @@ class Bench:
 def throughput(streams, direction):
     def measure(b):
         with b.running() as run:
-            got, cpu = run.cpu_of(lambda: b.load.run(
-                "tput", run.entry, "-n", streams, "-d", direction, "-t", b.seconds(1.5), "-w", b.seconds(0.3)))
+            got, cpu = b.load.measured(run.pids, "tput", run.entry, "-n", streams, "-d", direction, "-t", b.seconds(1.5),
+                                       "-w", WARM_S)
         if got["broken"] or got["faults"]:
             raise Failed(f"{got['broken']} of {streams} streams broke, {got['faults']} pieces were wrong")
         figures = {"gbps": got["gbps"]}
@@ -169,14 +170,14 @@ def iperf_gbps(text):
 def requests(command, conns):
     def measure(b):
         with b.running() as run:
-            got, cpu = run.cpu_of(lambda: b.load.run(
-                command, run.entry, "-c", conns, "-s", REQUEST_BYTES, "-t", b.seconds(1.5), "-w", b.seconds(0.2)))
+            got, cpu = b.load.measured(run.pids, command, run.entry, "-c", conns, "-s", REQUEST_BYTES,
+                                       "-t", b.seconds(1.5), "-w", WARM_S)
         bad = {k: got[k] for k in ("refused", "broken", "damaged", "stuck") if got[k]}
         if got["damaged"] or sum(bad.values()) > 0.001 * got["done"]:
             raise Failed(", ".join(f"{v} {k}" for k, v in bad.items()))
         figures = {"rate": got["rate"], "p50_us": got["p50_us"], "p99_us": got["p99_us"]}
         if run.pids:
-            figures["cpu_us"] = cpu / 1e3 / got["done_all"]
+            figures["cpu_us"] = cpu / 1e3 / got["done"]
         return figures
     return measure
 
@@ -366,7 +367,7 @@ def workers(b):
                 os.sched_setaffinity(int(task), ours)
             os.sched_setaffinity(0, others)
             try:
-                got = b.load.run("tput", net.visit, "-n", 8, "-t", b.seconds(2), "-w", b.seconds(0.3))
+                got = b.load.run("tput", net.visit, "-n", 8, "-t", b.seconds(2), "-w", WARM_S)
             finally:
                 os.sched_setaffinity(0, cores)
             figures[f"gbps_{n}"] = got["gbps"]

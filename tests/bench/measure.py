@@ -276,6 +276,16 @@ class Load:
     def run(self, command, port, *args, timeout=60):
         return self.end(self.begin(command, port, *args), timeout)
 
+    def measured(self, pids, command, port, *args, timeout=60):
+        """(figures, CPU nanoseconds of the processes) of what counts: the warming up is left out of both."""
+        p = self.begin(command, port, *args)
+        ready, _, _ = select.select([p.stdout], [], [], timeout)
+        if ready:
+            p.stdout.readline()
+        before = cpu_ns(pids)
+        figures = self.end(p, timeout)
+        return figures, cpu_ns(pids) - before
+
     def first(self, port, seconds=15):
         return self.run("first", port, "-t", seconds, timeout=seconds + 5)
 

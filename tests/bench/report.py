@@ -105,7 +105,9 @@ def summary(results, scenario):
             direct = direct_value(results, case, name)
             if ours is None and theirs is None:
                 continue
-            rows.append((title, field.unit, number(ours), f"{number(theirs)} ({peer})" if peer else "–", times(ratio(ours, theirs)),
+            cell = "; ".join([number(ours)] + [f"{way}: {number(value(results, case, way, name))}" for way in results["also"]
+                                               if value(results, case, way, name) is not None])
+            rows.append((title, field.unit, cell, f"{number(theirs)} ({peer})" if peer else "–", times(ratio(ours, theirs)),
                          number(direct), times(ratio(ours, direct)), goal_cell(verdicts(results, case, name))))
             title = "·"
     return table(("case", "figure", "NodePass", "best peer", "ratio", "direct", "ratio", "goal"), rows)

@@ -25,7 +25,7 @@ static void usage(void)
 	      "  udp     -l HOST:PORT where the datagrams come out, -s bytes, -r a second\n"
 	      "          (0 = flat out), or -S [-g rate to begin with]: the highest rate that\n"
 	      "          loses less than 1 %\n"
-	      "  -t seconds, -w seconds before them that do not count\n",
+	      "  -t seconds, -w seconds before them that do not count; then a line says so\n",
 	      stderr);
 	exit(EXIT_USAGE);
 }

@@ -149,7 +149,7 @@ int request_run(bool persistent)
 {
 	struct request *all = requests_new(opt.conns);
 	uint64_t start = now_ns(), warm_until = start + (uint64_t)(opt.warm_s * 1e9), now = start;
-	uint64_t end = warm_until + (uint64_t)(opt.seconds * 1e9), before = 0;
+	uint64_t end = warm_until + (uint64_t)(opt.seconds * 1e9);
 	int ep = epoll_create1(EPOLL_CLOEXEC), alive = 0, stuck = 0;
 	bool warm = false;
 	double span;
@@ -165,10 +165,10 @@ int request_run(bool persistent)
 		now = now_ns();
 		if (!warm && now >= warm_until) {
 			warm = true;
-			before = tally.done;
 			tally.done = 0;
 			memset(&tally.latency, 0, sizeof(tally.latency));
-			start = now;
+			say_warm();
+			start = now_ns();
 		}
 		for (int i = 0; i < n; i++)
 			alive -= !on_request(ep, ev[i].data.ptr, persistent);
@@ -178,10 +178,9 @@ int request_run(bool persistent)
 		stuck += all[i].fd != -1 && seconds_since(all[i].start_ns) > 1;
 		request_close(&all[i]);
 	}
-	printf("{\"conns\":%d,\"size\":%d,\"seconds\":%.4f,\"done\":%llu,\"done_all\":%llu,"
+	printf("{\"conns\":%d,\"size\":%d,\"seconds\":%.4f,\"done\":%llu,"
 	       "\"rate\":%.1f,\"refused\":%llu,\"broken\":%llu,\"damaged\":%llu,\"stuck\":%d,",
-	       opt.conns, opt.size, span, (unsigned long long)tally.done,
-	       (unsigned long long)(tally.done + before), (double)tally.done / span,
+	       opt.conns, opt.size, span, (unsigned long long)tally.done, (double)tally.done / span,
 	       (unsigned long long)tally.refused, (unsigned long long)tally.broken,
 	       (unsigned long long)tally.damaged, stuck);
 	hist_print(&tally.latency);

@@ -153,7 +153,8 @@ int stream_run(void)
 		}
 		now = now_ns();
 		if (counted == 0 && now >= warm_until) {
-			counted = now;
+			say_warm();
+			counted = now_ns();
 			warm = total;
 		}
 	}
@@ -163,7 +164,7 @@ int stream_run(void)
 	printf("{\"streams\":%d,\"broken\":%d,\"whole\":%d,\"faults\":%llu,\"bytes\":%llu,"
 	       "\"seconds\":%.4f,\"gbps\":%.4f}\n",
 	       opt.streams, opt.streams - alive, whole, (unsigned long long)total.faults,
-	       (unsigned long long)(total.tx + total.rx), span,
+	       (unsigned long long)(total.tx - warm.tx + total.rx - warm.rx), span,
 	       span > 0 ? (double)(total.tx - warm.tx + total.rx - warm.rx) * 8 / span / 1e9 : 0);
 	return alive > 0 && total.tx + total.rx > 0 ? 0 : EXIT_UNMEASURED;
 }
