@@ -35,19 +35,13 @@ struct material {
 
 /* -- what a URL needs -- */
 
-static bool names_pair(const struct np_config *cfg)
-{
-	return cfg->tls == 2 && cfg->crt != NULL && cfg->keyfile != NULL &&
-	       (cfg->role == NP_ROLE_SERVER || cfg->mode != 2);
-}
-
 static void paths_of(const struct np_config *cfg, const char *paths[PEM_COUNT])
 {
-	bool pair = names_pair(cfg);
+	bool pair = np_config_has_pair(cfg);
 
 	paths[PEM_CRT] = pair ? cfg->crt : NULL;
 	paths[PEM_KEY] = pair ? cfg->keyfile : NULL;
-	paths[PEM_CA] = cfg->role == NP_ROLE_CLIENT && cfg->mode != 1 ? cfg->ca : NULL;
+	paths[PEM_CA] = np_config_has_ca(cfg) ? cfg->ca : NULL;
 }
 
 static enum np_err needs_of(const struct np_config *cfg, struct model_needs *out)

@@ -9,6 +9,7 @@
 #include "channel.h"
 #include "client_priv.h"
 #include "runtime.h"
+#include "tls_files.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +44,11 @@ static void handshake_release(struct client *c)
 		event_del(&c->handshake_ev);
 	c->handshake_added = false;
 	stream_close(&c->handshake, true);
+}
+
+SSL_CTX *client_ctx(const struct client *c)
+{
+	return c->ctx != NULL ? c->ctx : tls_files_ctx(c->inst->tls_files);
 }
 
 const char *client_server_name(const struct client *c)
@@ -123,7 +129,7 @@ static void on_dialed(void *arg, const struct dial_result *r)
 	}
 	c->server = r->addr;
 	c->connected_at = np_mono_now();
-	ssl = tls_client_new(c->ctx, TLS_CONTROL, client_server_name(c), NULL);
+	ssl = tls_client_new(client_ctx(c), TLS_CONTROL, client_server_name(c), NULL);
 	if (ssl == NULL || stream_init_tls(&c->handshake, r->fd, ssl, NULL, 0) != NP_OK) {
 		SSL_free(ssl);
 		stream_init(&c->handshake, r->fd);
@@ -241,7 +247,13 @@ static void control_on_lost(struct control *ctl, const char *why)
 {
 	struct client *c = ctl->arg;
 
-	client_failed(c, NP_CLIENT_EV_LOST, "the control connection was lost: %s", why);
+	/* In TLS 1.3 the handshake is over for a client before the server has looked at this. */
+	if (tls_is_certificate_alert(stream_tls_error(&ctl->stream)))
+		client_failed(c, NP_CLIENT_EV_LOST,
+			      "the server does not accept this client's certificate (crt=): %s",
+			      why);
+	else
+		client_failed(c, NP_CLIENT_EV_LOST, "the control connection was lost: %s", why);
 }
 
 /* -- session -- */
@@ -414,13 +426,12 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 bool client_new_blocks(const struct np_config *cfg)
 {
-	return cfg->ca != NULL || client_wants_verification(cfg);
+	return cfg->ca != NULL || cfg->crt != NULL || client_wants_verification(cfg);
 }
 
-enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct client **out,
-		       struct np_diag *diag)
+enum np_err client_new(struct instance *inst, const struct instance_material *material,
+		       struct client **out, struct np_diag *diag)
 {
-	bool given = ca != NULL && ca->len > 0;
 	const struct np_config *cfg = instance_cfg(inst);
 	struct client *c = np_calloc(1, sizeof(*c));
 	enum np_err err;
@@ -434,9 +445,9 @@ enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct cl
 	np_backoff_init(&c->backoff, CLIENT_BACKOFF_BASE_MS, runtime.env.service_cooldown_ms);
 	err = np_random(c->instance_id, sizeof(c->instance_id));
 	if (err == NP_OK)
-		err = tls_client_ctx(given ? NULL : cfg->ca, &c->ctx, diag);
-	if (err == NP_OK && given)
-		err = tls_trust_read(c->ctx, ca, diag);
+		err = cfg->ca != NULL || cfg->crt != NULL
+			  ? tls_files_new(inst, TLS_FOR_SERVER, material, &c->files, diag)
+			  : tls_client_ctx(NULL, &c->ctx, diag);
 	if (err == NP_OK && client_wants_verification(cfg) && cfg->ca == NULL)
 		tls_trust_preload();
 	if (err != NP_OK) {
@@ -445,6 +456,23 @@ enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct cl
 	}
 	*out = c;
 	return NP_OK;
+}
+
+struct tls_files *client_take_files(struct client *c)
+{
+	struct tls_files *t = c->files;
+
+	c->files = NULL;
+	return t;
+}
+
+void client_new_certificate(struct instance *inst)
+{
+	struct client *c = inst->client;
+
+	c->certificates++;
+	SSL_SESSION_free(c->ticket); /* it stands for the old one */
+	c->ticket = NULL;
 }
 
 void client_start(struct client *c)
@@ -499,6 +527,7 @@ void client_free(struct client *c)
 	if (c->retry != NULL)
 		event_free(c->retry);
 	SSL_SESSION_free(c->ticket);
+	tls_files_free(c->files);
 	SSL_CTX_free(c->ctx);
 	np_free(c);
 }

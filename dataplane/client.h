@@ -24,12 +24,16 @@
 struct client;
 struct maker;
 
-/* client_new - blocks on the trust store's files. @ca: what ca= names, NULL or empty: it is read
- * here. Errors: NP_ENOMEM, NP_EINVAL (@diag: ca). Before instance_start. */
-enum np_err client_new(struct instance *inst, const struct np_pem *ca, struct client **out,
-		       struct np_diag *diag) NP_MUST_CHECK;
+/* client_new - blocks on the trust store's files. @material: NULL or without them: the files of
+ * the URL are read here. Errors: NP_ENOMEM, NP_EINVAL (@diag: ca). Before instance_start. */
+enum np_err client_new(struct instance *inst, const struct instance_material *material,
+		       struct client **out, struct np_diag *diag) NP_MUST_CHECK;
 /* client_new_blocks - would it read files? */
 bool client_new_blocks(const struct np_config *cfg);
+/* client_take_files - what crt=, key= and ca= give, now the instance's; NULL = none are given. */
+struct tls_files *client_take_files(struct client *c);
+/* client_new_certificate - the files of the instance changed: the next channels show the new one. */
+void client_new_certificate(struct instance *inst);
 void client_start(struct client *c);
 /* client_drain - tells the server; client_stop - Bye, and the session ends. */
 void client_drain(struct client *c, int64_t ms);

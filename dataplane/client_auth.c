@@ -49,7 +49,7 @@ bool client_verify(struct client *c, SSL *ssl, struct np_diag *why)
 		if (cfg->tls != 2 && cfg->ca == NULL && cfg->sni == NULL)
 			return true; /* the key itself is known: nothing else can say more */
 	}
-	return tls_verify_peer(c->ctx, ssl, client_server_name(c), why) == NP_OK;
+	return tls_verify_peer(client_ctx(c), ssl, client_server_name(c), why) == NP_OK;
 }
 
 /* -- the key -- */
@@ -311,7 +311,7 @@ void client_on_proof(struct client *c, const struct np_msg *m)
 		return;
 	}
 	c->proved = true;
-	if (c->welcome.tls == 2 && !c->verified && !tls_trust_ready(c->ctx))
+	if (c->welcome.tls == 2 && !c->verified && !tls_trust_ready(client_ctx(c)))
 		welcome_load_trust(c);
 	else
 		welcome_decide(c);

@@ -111,8 +111,9 @@ static void make_one(struct client *c, enum np_channel_kind kind)
 	memcpy(m->session_id, c->peer->session_id, sizeof(m->session_id));
 	memcpy(m->d, c->peer->d, sizeof(m->d));
 	m->fingerprints = c->fingerprints;
+	m->certificates = c->certificates;
 	if (c->welcome.tls != 0) {
-		m->ssl = tls_client_new(c->ctx, TLS_DATA, client_server_name(c), c->ticket);
+		m->ssl = tls_client_new(client_ctx(c), TLS_DATA, client_server_name(c), c->ticket);
 		if (m->ssl == NULL) {
 			np_wipe(m->d, sizeof(m->d));
 			np_free(m);
@@ -270,7 +271,8 @@ void client_made(struct client *c, struct maker *m, struct channel *ch)
 		if (m->kind == NP_CHANNEL_STREAM)
 			np_pool_fill_dial_ok(&c->fill, m->took_us);
 	}
-	if (current && ch != NULL && m->ticket != NULL && c->welcome.tls != 0) {
+	if (current && ch != NULL && m->ticket != NULL && c->welcome.tls != 0 &&
+	    m->certificates == c->certificates) {
 		SSL_SESSION_free(c->ticket); /* the next dials resume from it */
 		c->ticket = m->ticket;
 		m->ticket = NULL;

@@ -18,7 +18,8 @@ struct trust_job;
 struct client {
 	struct instance *inst;
 	enum np_client_state state;
-	SSL_CTX *ctx; /* owned */
+	SSL_CTX *ctx;		 /* owned; NULL: that of the files */
+	struct tls_files *files; /* owned until the instance takes them */
 	/* the connection */
 	struct dial *dial;
 	struct stream handshake; /* TLS of the control connection, until it is one */
@@ -54,7 +55,8 @@ struct client {
 	struct peer *last; /* the one before it, for the takeover; borrowed from the pool */
 	uint64_t conn_id;
 	struct np_msg_fingerprints fingerprints;
-	SSL_SESSION *ticket; /* owned; template for data channels */
+	SSL_SESSION *ticket;   /* owned; template for data channels */
+	unsigned certificates; /* how often ours changed: a ticket belongs to one */
 	/* the channels */
 	struct np_pool_fill fill;
 	struct event *fill_timer;
@@ -70,6 +72,8 @@ struct client {
 
 /* client_event - the machine's one door; carries out what it says. */
 void client_event(struct client *c, enum np_client_event ev);
+/* client_ctx - for new connections to the server. Thread: home. */
+SSL_CTX *client_ctx(const struct client *c);
 /* client_server_name - what the certificate must be for: sni=, else the host of the URL. */
 const char *client_server_name(const struct client *c);
 /* client_failed - @ev with a reason for the log: said once, and again when it changes. */

@@ -150,21 +150,21 @@ static enum np_err prepare(struct instance *inst, const struct instance_material
 	enum np_err err;
 
 	if (cfg->role == NP_ROLE_SERVER) {
-		err = tls_files_new(inst, false, material, &inst->tls_files, diag);
+		err = tls_files_new(inst, TLS_FOR_TUNNEL, material, &inst->tls_files, diag);
 		if (err == NP_OK)
 			err = server_prepare(inst, material->has_auth ? &material->auth : NULL);
 		return err;
 	}
 	/* tls on a client: for its visitors when it is single-end, a floor when it has a server. */
 	if (cfg->tls > 0 && cfg->mode != 2 && (cfg->tls == 1 || cfg->crt != NULL)) {
-		err = tls_files_new(inst, true, material, &inst->tls_files, diag);
+		err = tls_files_new(inst, TLS_FOR_VISITORS, material, &inst->tls_files, diag);
 		if (err != NP_OK)
 			return err;
 	}
 	/* mode=0 may turn out to be single-end: then without the memory of a client. */
 	if (cfg->mode == 1 || (cfg->mode == 0 && !client_new_blocks(cfg)))
 		return NP_OK;
-	return client_new(inst, &material->ca, &inst->client, diag);
+	return client_new(inst, material, &inst->client, diag);
 }
 
 bool instance_new_blocks(const struct np_config *cfg)
@@ -222,11 +222,14 @@ enum np_err instance_new(const char *id, struct np_config *cfg,
 
 void instance_reload(struct instance *inst)
 {
-	if (inst->tls_files == NULL || !tls_files_are_read(inst->tls_files)) {
+	const char *crt = instance_cfg(inst)->crt;
+
+	if (!tls_files_are_read(inst->tls_files)) {
 		INSTANCE_LOG(inst, INFO, "reload: there are no certificate files to read");
 		return;
 	}
-	INSTANCE_LOG(inst, INFO, "reload: reading crt=%s", instance_cfg(inst)->crt);
+	INSTANCE_LOG(inst, INFO, "reload: reading %s=%s", crt != NULL ? "crt" : "ca",
+		     crt != NULL ? crt : instance_cfg(inst)->ca);
 	tls_files_check(inst->tls_files, true);
 }
 

@@ -122,9 +122,9 @@ struct instance {
 	char *mode_reason; /* owned; NULL = not known, or no memory */
 	char *error; /* owned; written once, before state ERROR */
 	enum instance_taken taken;
-	struct handed *handed;	 /* owned; NULL = none: sockets to use before making new ones */
-	_Atomic int end_reason;	 /* enum np_reason of sessions that its end cuts */
-	bool retiring;		 /* replaced: sessions run on */
+	struct handed *handed;	/* owned; NULL = none: sockets to use before making new ones */
+	_Atomic int end_reason; /* enum np_reason of sessions that its end cuts */
+	bool retiring;		/* replaced: sessions run on */
 	void (*on_state)(struct instance *inst,
 			 void *arg); /* any state change, and once in STARTING when the mode
 				      * is known; on the home worker */

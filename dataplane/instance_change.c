@@ -188,7 +188,7 @@ struct settings *instance_configure(struct instance *inst, struct settings *st,
 		tls_files_take(inst->tls_files, identity);
 	else if (identity != NULL)
 		tls_identity_release(identity);
-	else if (inst->tls_files != NULL && is->tls == 2 &&
+	else if (tls_files_are_read(inst->tls_files) &&
 		 (!is_same_path(was->crt, is->crt) || !is_same_path(was->keyfile, is->keyfile)))
 		tls_files_check(inst->tls_files, true);
 	return old;

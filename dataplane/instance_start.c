@@ -344,7 +344,12 @@ static void become_client(struct instance *inst)
 	}
 	inst->mode = MODE_CLIENT;
 	tls_files_free(inst->tls_files); /* for visitors of a single end */
-	inst->tls_files = NULL;
+	inst->tls_files = client_take_files(inst->client);
+	if (inst->tls_files != NULL &&
+	    tls_files_watch(inst->tls_files, client_new_certificate) != NP_OK) {
+		instance_failed(inst, "out of memory");
+		return;
+	}
 	log_mode(inst);
 	client_start(inst->client);
 }

@@ -33,6 +33,7 @@ struct maker {
 	uint8_t d[NP_EXPORTER_LEN];
 	SSL *ssl; /* owned until it is the stream's; NULL = tls=0 */
 	struct np_msg_fingerprints fingerprints;
+	unsigned certificates; /* the client's */
 	/* how far it is */
 	enum maker_state state;
 	struct dial *dial;

@@ -161,6 +161,18 @@ static void newcomer_ready(struct newcomer *nc)
 	worker_defer(nc->server->inst->home, &nc->server->task);
 }
 
+/* A client of ours that ca= does not let in: its owner needs to know. */
+static void say_certificate(const struct newcomer *nc)
+{
+	char name[NP_ADDR_TEXT_MAX];
+	struct np_diag why;
+
+	if (!tls_client_refused(nc->stream.ssl, &why))
+		return;
+	np_addr_format(&nc->addr, name);
+	server_say_refused(nc->server->inst, why.text, name);
+}
+
 static void step_tls(struct newcomer *nc)
 {
 	char why[128];
@@ -170,6 +182,7 @@ static void step_tls(struct newcomer *nc)
 		return;
 	case STREAM_EOF:
 	case STREAM_FAILED:
+		say_certificate(nc);
 		newcomer_close(nc, stream_handshake_error(&nc->stream, why, sizeof(why)), false);
 		return;
 	case STREAM_OK:

@@ -77,8 +77,7 @@ bool entry_needs_check(const struct entry *e, const struct np_config *cfg)
 {
 	const struct np_config *is = &e->cur->settings->cfg;
 
-	if (cfg->tls != 2 || cfg->crt == NULL || cfg->keyfile == NULL ||
-	    e->files_checked == e->change)
+	if (!np_config_has_pair(cfg) || e->files_checked == e->change)
 		return false;
 	if (e->spec.cert_pem.len > 0)
 		return e->pair > e->cur->change;

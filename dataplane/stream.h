@@ -47,6 +47,8 @@ enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *pref
  * line. */
 enum stream_status stream_handshake(struct stream *s);
 const char *stream_handshake_error(struct stream *s, char *out, size_t max);
+/* stream_tls_error - OpenSSL's code of the last failure, 0 = none. */
+unsigned long stream_tls_error(const struct stream *s);
 
 /* stream_read - *n in 1..@max with STREAM_OK; in TLS all the records that one recv brought, as far as
  * @max goes. Repeats on EINTR. */

@@ -359,6 +359,11 @@ enum stream_status stream_handshake(struct stream *s)
 	return status == STREAM_EOF ? STREAM_FAILED : status;
 }
 
+unsigned long stream_tls_error(const struct stream *s)
+{
+	return s->tls != NULL ? s->tls->error : 0;
+}
+
 const char *stream_handshake_error(struct stream *s, char *out, size_t max)
 {
 	unsigned long error = s->tls->error;

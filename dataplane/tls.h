@@ -36,6 +36,8 @@ enum np_err tls_identity_load(const char *crt, const char *key, struct tls_ident
 enum np_err tls_identity_read(const struct np_pem *crt, const struct np_pem *key,
 			      struct tls_identity *out, struct np_diag *diag) NP_MUST_CHECK;
 void tls_identity_release(struct tls_identity *id);
+/* tls_use_identity - what a client's @ctx shows a server that asks for it. Errors: NP_ECRYPTO. */
+enum np_err tls_use_identity(SSL_CTX *ctx, const struct tls_identity *id) NP_MUST_CHECK;
 
 /*
  * tls_server_ctx - for a tunnel port: ALPN control or data is selected (none offered: tls_alpn
@@ -56,6 +58,16 @@ enum np_err tls_trust_load(SSL_CTX *ctx, const char *ca, struct np_diag *diag) N
 /* tls_trust_read - trust anchors from memory. Errors: NP_EINVAL, NP_ENOMEM. */
 enum np_err tls_trust_read(SSL_CTX *ctx, const struct np_pem *ca,
 			   struct np_diag *diag) NP_MUST_CHECK;
+/*
+ * tls_ask_clients - a server's @ctx takes only clients with a certificate of an authority that it
+ * trusts. A resumed session was checked when it was made, by the same context. tls_client_refused - did the handshake fail for the certificate of a client of
+ * ours? @why: one line.
+ */
+void tls_ask_clients(SSL_CTX *ctx);
+bool tls_client_refused(SSL *ssl, struct np_diag *why);
+/* tls_is_certificate_alert - is @error, of OpenSSL's queue, the peer's word that it does not take our
+ * certificate? */
+bool tls_is_certificate_alert(unsigned long error);
 /*
  * tls_trust_preload - loads the system's trust store, once. Blocks: 17 ms; not on a loop.
  * tls_trust_ready - would tls_verify_peer with @ctx not have to load it?

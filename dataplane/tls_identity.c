@@ -31,6 +31,12 @@ void tls_identity_release(struct tls_identity *id)
 	*id = (struct tls_identity){.cert = NULL};
 }
 
+enum np_err tls_use_identity(SSL_CTX *ctx, const struct tls_identity *id)
+{
+	return SSL_CTX_use_cert_and_key(ctx, id->cert, id->key, id->chain, 1) == 1 ? NP_OK
+										   : NP_ECRYPTO;
+}
+
 /* -- made here -- */
 
 static bool self_sign(X509 *x, EVP_PKEY *key)

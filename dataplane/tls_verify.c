@@ -99,6 +99,49 @@ enum np_err tls_trust_read(SSL_CTX *ctx, const struct np_pem *ca, struct np_diag
 	return err;
 }
 
+void tls_ask_clients(SSL_CTX *ctx)
+{
+	/* The names of the authorities are not sent: a stranger learns nothing that way. */
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+}
+
+bool tls_client_refused(SSL *ssl, struct np_diag *why)
+{
+	long code = SSL_get_verify_result(ssl);
+
+	if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) == 0 ||
+	    tls_alpn(ssl) != TLS_CONTROL)
+		return false;
+	if (code != X509_V_OK) {
+		np_diag_set(why, NP_EINVAL, "certificate", "its certificate is not valid: %s",
+			    X509_verify_cert_error_string(code));
+		return true;
+	}
+	/* It had seen that a certificate is wanted: everything before is somebody else's failure. */
+	if (SSL_get_state(ssl) != TLS_ST_SR_CERT)
+		return false;
+	np_diag_set(why, NP_EINVAL, "certificate", "it showed no certificate");
+	return true;
+}
+
+bool tls_is_certificate_alert(unsigned long error)
+{
+	if (ERR_GET_LIB(error) != ERR_LIB_SSL)
+		return false;
+	switch (ERR_GET_REASON(error)) {
+	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 enum np_err tls_peer_fingerprint(SSL *ssl, uint8_t out[NP_FINGERPRINT_LEN])
 {
 	X509 *x = SSL_get1_peer_certificate(ssl);

@@ -412,7 +412,8 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 		instance_new_trace(inst, v->trace);
 	}
 	stream_init(&v->stream, fd);
-	if (inst->mode != MODE_SINGLE && v->local.len == 0) { /* without it no OPEN can be written */
+	if (inst->mode != MODE_SINGLE &&
+	    v->local.len == 0) { /* without it no OPEN can be written */
 		visitor_refuse(v, NP_REASON_ERROR);
 		return;
 	}

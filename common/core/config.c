@@ -106,6 +106,22 @@ void np_config_release(struct np_config *c)
 	*c = (struct np_config){.role = c->role};
 }
 
+static bool is_single_end(const struct np_config *c)
+{
+	return c->role == NP_ROLE_CLIENT && c->mode == 1;
+}
+
+bool np_config_has_pair(const struct np_config *c)
+{
+	return c->crt != NULL && c->keyfile != NULL &&
+	       (c->tls == 2 || (c->role == NP_ROLE_CLIENT && !is_single_end(c)));
+}
+
+bool np_config_has_ca(const struct np_config *c)
+{
+	return c->ca != NULL && !is_single_end(c);
+}
+
 static void warn_of_parameters(const struct np_config *c, void (*fn)(void *arg, const char *text),
 			       void *arg)
 {
@@ -122,6 +138,11 @@ static void warn_of_parameters(const struct np_config *c, void (*fn)(void *arg, 
 			snprintf(text, sizeof(text),
 				 "parameter %s=0 is one of other releases and has no effect",
 				 rows[p].name);
+		else if (p == NP_PARAM_CA)
+			snprintf(
+			    text, sizeof(text),
+			    "parameter ca has no effect on a client without a server: visitors "
+			    "are not asked for certificates");
 		else
 			snprintf(text, sizeof(text),
 				 "parameter %s has no effect with tls=%d and is ignored",
@@ -142,7 +163,7 @@ void np_config_warnings(const struct np_config *c, void (*fn)(void *arg, const c
 		return;
 	}
 	/* A single-end client has nobody to prove anything to. */
-	if (c->role == NP_ROLE_CLIENT && c->mode == 1)
+	if (is_single_end(c))
 		return;
 	if (!c->key_given) {
 		snprintf(
@@ -234,6 +255,9 @@ enum np_change np_config_diff(const struct np_config *a, const struct np_config 
 	enum np_change change = NP_CHANGE_NONE;
 
 	if (!is_same_url(a, b))
+		return NP_CHANGE_RESTART;
+	/* A client that had no certificate has no files to re-read. */
+	if (a->role == NP_ROLE_CLIENT && (a->crt == NULL) != (b->crt == NULL))
 		return NP_CHANGE_RESTART;
 	if (!np_config_same_targets(a, b))
 		change = NP_CHANGE_LIVE;

@@ -104,6 +104,11 @@ enum np_change np_config_diff(const struct np_config *a, const struct np_config 
 
 bool np_config_same_targets(const struct np_config *a, const struct np_config *b);
 
+/* np_config_has_pair - are crt= and key= used? A client with a server shows them when it is asked.
+ * np_config_has_ca - the same of ca=. */
+bool np_config_has_pair(const struct np_config *c);
+bool np_config_has_ca(const struct np_config *c);
+
 const char *np_role_name(enum np_role role);
 const char *np_param_name(enum np_param p);
 

@@ -316,16 +316,39 @@ static enum np_err parse_query(struct parser *p)
 
 /* ---- several parameters at once ---- */
 
+/* @why: what needs them. */
+static enum np_err need_pair(const struct parser *p, const char *why)
+{
+	const struct np_config *c = p->c;
+
+	if (c->crt == NULL && c->keyfile == NULL)
+		return np_diag_set(p->diag, NP_EINVAL, "crt",
+				   "%scrt and key are required, the paths of two PEM files", why);
+	if (c->crt == NULL)
+		return np_diag_set(p->diag, NP_EINVAL, "crt",
+				   "%scrt is required, the path of a PEM file (key is given)", why);
+	if (c->keyfile == NULL)
+		return np_diag_set(p->diag, NP_EINVAL, "key",
+				   "%skey is required, the path of a PEM file (crt is given)", why);
+	return NP_OK;
+}
+
 static enum np_err check_files(const struct parser *p)
 {
 	struct np_config *c = p->c;
 	bool any = c->crt != NULL || c->keyfile != NULL;
 
-	if (any && c->role == NP_ROLE_CLIENT && c->mode == 2)
-		return np_diag_set(
-		    p->diag, NP_EUNSUPPORTED, c->crt != NULL ? "crt" : "key",
-		    "%s=%.128s: certificates of clients are %s", c->crt != NULL ? "crt" : "key",
-		    c->crt != NULL ? c->crt : c->keyfile, np_err_text(NP_EUNSUPPORTED));
+	if (c->role == NP_ROLE_CLIENT && c->mode == 1 && c->ca != NULL)
+		c->inert |= (uint64_t)1 << NP_PARAM_CA;
+	/* Whoever asks for certificates must not be left without the check. */
+	if (c->role == NP_ROLE_SERVER && c->ca != NULL && c->tls != 2)
+		return np_diag_set(p->diag, NP_EINVAL, "ca",
+				   "ca=%.128s: a server asks its clients for certificates with "
+				   "tls=2 only",
+				   c->ca);
+	/* A client with a server: what it shows when it is asked, whatever its floor is. */
+	if (c->role == NP_ROLE_CLIENT && c->mode != 1 && c->tls != 2)
+		return any ? need_pair(p, "") : NP_OK;
 	if (c->tls != 2) {
 		c->inert |= c->crt != NULL ? (uint64_t)1 << NP_PARAM_CRT : 0;
 		c->inert |= c->keyfile != NULL ? (uint64_t)1 << NP_PARAM_KEY : 0;
@@ -335,16 +358,7 @@ static enum np_err check_files(const struct parser *p)
 	 * later. */
 	if (c->role == NP_ROLE_CLIENT && c->mode != 1 && !any)
 		return NP_OK;
-	if (c->crt == NULL && c->keyfile == NULL)
-		return np_diag_set(p->diag, NP_EINVAL, "crt",
-				   "tls=2: crt and key are required, the paths of two PEM files");
-	if (c->crt == NULL)
-		return np_diag_set(p->diag, NP_EINVAL, "crt",
-				   "tls=2: crt is required, the path of a PEM file (key is given)");
-	if (c->keyfile == NULL)
-		return np_diag_set(p->diag, NP_EINVAL, "key",
-				   "tls=2: key is required, the path of a PEM file (crt is given)");
-	return NP_OK;
+	return need_pair(p, "tls=2: ");
 }
 
 static enum np_err check_together(const struct parser *p)

@@ -107,8 +107,8 @@ struct ctl_stats {
 	bool has_ping;
 	uint32_t ping_ms, pool, tcps, udps;
 	uint64_t tcp_rx, tcp_tx, udp_rx, udp_tx; /* totals since `starts` */
-	bool has_boot;		 /* an older node does not count it */
-	struct ctl_traffic boot; /* of all starts of the boot: never falls */
+	bool has_boot;				 /* an older node does not count it */
+	struct ctl_traffic boot;		 /* of all starts of the boot: never falls */
 };
 
 struct ctl_node_info {

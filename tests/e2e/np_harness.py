@@ -251,14 +251,14 @@ class Certs:
                       "-addext", "keyUsage=critical,keyCertSign", "-keyout", f"{name}.key", "-out", f"{name}.crt")
         return self.path(f"{name}.crt")
 
-    def leaf(self, name, ca="ca", san=f"DNS:{TLS_NAME}"):
+    def leaf(self, name, ca="ca", san=f"DNS:{TLS_NAME}", eku="serverAuth", days=30):
         """(certificate, key), paths."""
         self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                       "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         with open(self.path(f"{name}.ext"), "w") as f:
-            f.write(f"subjectAltName={san}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
+            f.write(f"subjectAltName={san}\nbasicConstraints=CA:FALSE\nextendedKeyUsage={eku}\n")
         self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key",
-                      "-set_serial", str(next(self._serial)), "-days", "30", "-extfile", f"{name}.ext",
+                      "-set_serial", str(next(self._serial)), "-days", str(days), "-extfile", f"{name}.ext",
                       "-out", f"{name}.crt")
         return self.path(f"{name}.crt"), self.path(f"{name}.key")
 

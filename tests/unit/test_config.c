@@ -328,6 +328,9 @@ static void config_warnings__each_thing__once(void **state)
 	      "parameter type=0 is one of other releases and has no effect");
 	warns("master://a:1?slot=5&type=9", 2, "parameter slot has no effect on a master");
 	warns("master://user@a:1", 1, "the user part of the URL has no effect on a master");
+	warns("client://a:1/b:2?mode=1&ca=/c", 1,
+	      "parameter ca has no effect on a client without a server: visitors are not asked for "
+	      "certificates");
 	warns("client://a:1/b:2?mode=1&tls=1&crt=/c", 1,
 	      "parameter crt has no effect with tls=1 and is ignored");
 }
@@ -378,6 +381,10 @@ static void config_diff__changes__are_classified(void **state)
 	    {"client://a:1/b:2?sni=x", "client://a:1/b:2?sni=none", NP_CHANGE_RESTART},
 	    {"client://a:1/b:2?pin=" HEX64, "client://a:1/b:2", NP_CHANGE_RESTART},
 	    {"client://a:1/b:2?ca=/x", "client://a:1/b:2?ca=%2Fx", NP_CHANGE_NONE},
+	    {"client://a:1/b:2", "client://a:1/b:2?crt=/c&key=/k", NP_CHANGE_RESTART},
+	    {"client://a:1/b:2?crt=/d&key=/k", "client://a:1/b:2?crt=/c&key=/k", NP_CHANGE_LIVE},
+	    {"server://a:1/b:2?tls=2&crt=/c&key=/k", "server://a:1/b:2?tls=2&crt=/c&key=/k&ca=/a",
+	     NP_CHANGE_RESTART},
 	    {"master://a:1/x", "master://a:1/y", NP_CHANGE_RESTART},
 	};
 

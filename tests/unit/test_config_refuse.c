@@ -181,15 +181,17 @@ static void config_parse__not_in_this_version__says_so(void **state)
 		"quic=1: not available in this version");
 	refused("master://a:1?store=etcd://a:1,b:2/p", NP_EUNSUPPORTED, "store",
 		"store=etcd://a:1,b:2/p: not available in this version");
-	refused("client://a:1/b:2?mode=2&tls=2&crt=/c&key=/k", NP_EUNSUPPORTED, "crt",
-		"crt=/c: certificates of clients are not available in this version");
-	refused("client://a:1/b:2?mode=2&key=/k", NP_EUNSUPPORTED, "key",
-		"key=/k: certificates of clients are not available in this version");
 }
 
 static void config_parse__parameters_together__checked(void **state)
 {
 	(void)state;
+	refused("client://a:1/b:2?mode=2&key=/k", NP_EINVAL, "crt",
+		"crt is required, the path of a PEM file (key is given)");
+	refused("client://a:1/b:2?crt=/c&tls=1", NP_EINVAL, "key",
+		"key is required, the path of a PEM file (crt is given)");
+	refused("server://a:1/b:2?tls=1&ca=/c", NP_EINVAL, "ca",
+		"ca=/c: a server asks its clients for certificates with tls=2 only");
 	refused("server://a:1/b:2?tls=2", NP_EINVAL, "crt",
 		"tls=2: crt and key are required, the paths of two PEM files");
 	refused("master://a:1?tls=2", NP_EINVAL, "crt",
@@ -208,7 +210,7 @@ static void config_parse__unknown_parameter__lists_and_hints(void **state)
 {
 	static const char known[] = "; a server knows log, tls, crt, key, max, mode, read, rate, "
 				    "proxy, slot, notcp, noudp, "
-				    "dns, dial, lbs, block, allow, deny, accept, compat";
+				    "dns, dial, lbs, block, ca, allow, deny, accept, compat";
 	static const struct {
 		const char *name, *hint;
 	} names[] = {
