@@ -113,6 +113,7 @@ static void np_halfclose_event__every_cell_both_ways__as_the_table(void **state)
 			assert_int_equal(h.reset, c->reset);
 		}
 	}
+	print_message("cells of np_halfclose_event: %zu of %d\n", TABLE_N, 3 * 3 * 3 * 2);
 }
 
 static void np_halfclose_event__no_such_event__nothing(void **state)

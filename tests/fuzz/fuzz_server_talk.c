@@ -1,0 +1,498 @@
+/*
+ * fuzz_server_talk.c - whole conversations with a server: peers that have the key or not, their
+ * control and data channels, visitors, targets, and time that passes. See talk.h.
+ *
+ * The first byte chooses the flow. Then steps: the low four bits of a byte say what, the others on
+ * which connection; what else a step takes follows. Whatever is said: no target is reached before
+ * somebody proved the key, what the server says about the key is right, and when all have gone and
+ * time has passed the server has nothing left of them.
+ */
+#include "talk.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CONNS	    8 /* of peers; visitors and targets have as many */
+#define STEPS_MAX   120
+#define PORT_TUNNEL 4000 /* of the reverse flow; one more: of the forward flow */
+#define PORT_VISIT  4100
+#define PORT_TARGET 4200
+
+enum { WANT_NOTHING, WANT_CONTROL, WANT_CHANNEL };
+
+struct conn {
+	int fd;
+	int kind;
+	enum np_channel_kind channel;
+	uint16_t turn;
+	struct np_buf got;	  /* a control connection's, until it is live */
+	struct np_buf transcript; /* Hello, Auth, Welcome */
+	bool live;
+};
+
+static struct instance *servers[2]; /* reverse, forward */
+static int target_fd;
+static uint8_t key_k[NP_K_LEN];
+
+static struct talk {
+	struct instance *inst;
+	unsigned flow;
+	struct conn conn[CONNS];
+	int visitor[CONNS], target[CONNS];
+	bool proved;
+	bool has_session;
+	uint8_t session[NP_SESSION_ID_LEN];
+	uint64_t next_id;
+} talk;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char url[256];
+
+	(void)argc;
+	(void)argv;
+	talk_init();
+	target_fd = talk_listen(PORT_TARGET);
+	snprintf(url, sizeof(url), "server://" TALK_KEY "@%s:%d/%s:%d?mode=1&log=none&noudp=1",
+		 talk_host, PORT_TUNNEL, talk_host, PORT_VISIT);
+	servers[0] = talk_instance(url);
+	snprintf(url, sizeof(url), "server://" TALK_KEY "@%s:%d/%s:%d?mode=2&log=none", talk_host,
+		 PORT_TUNNEL + 1, talk_host, PORT_TARGET);
+	servers[1] = talk_instance(url);
+	NP_ASSERT(np_key_derive(NP_KEY_RANDOM, TALK_KEY, strlen(TALK_KEY), NULL, key_k) == NP_OK);
+	return 0;
+}
+
+static struct conn *conn_of(unsigned n)
+{
+	return &talk.conn[n % CONNS];
+}
+
+static void conn_close(struct conn *c, bool abort)
+{
+	talk_close(&c->fd, abort);
+	np_buf_release(&c->got);
+	np_buf_release(&c->transcript);
+	c->kind = WANT_NOTHING;
+	c->live = false;
+}
+
+static void conn_send(struct conn *c, const void *p, size_t n)
+{
+	if (c->fd != -1)
+		(void)!send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* -- control -- */
+
+static void on_welcome(struct conn *c, const uint8_t *p, size_t len, const struct np_msg *m)
+{
+	NP_ASSERT(talk.proved);
+	NP_ASSERT(m->welcome.flow == (talk.flow == 0 ? NP_FLOW_REVERSE : NP_FLOW_FORWARD));
+	memcpy(talk.session, m->welcome.session_id, sizeof(talk.session));
+	talk.has_session = true;
+	np_buf_put(&c->transcript, p, len);
+}
+
+/* One frame of the server; a wrong proof of its would be a hole. */
+static void on_frame(struct conn *c, const uint8_t *p, size_t len)
+{
+	uint8_t want[NP_PROOF_LEN], e[NP_EXPORTER_LEN];
+	struct np_msg m;
+
+	NP_ASSERT(np_msg_unpack(p + 4, len - 4, &m) == NP_OK);
+	if (c->live)
+		return;
+	if (m.kind == NP_MSG_HELLO) {
+		np_buf_put(&c->transcript, p, len);
+	} else if (m.kind == NP_MSG_WELCOME) {
+		on_welcome(c, p, len, &m);
+	} else if (m.kind == NP_MSG_PROOF) {
+		talk_exporter(NP_EXPORTER_CONTROL, e);
+		NP_ASSERT(np_proof_make(NP_PROOF_SERVER, key_k, e, np_buf_ptr(&c->transcript),
+					np_buf_len(&c->transcript), want) == NP_OK);
+		NP_ASSERT(memcmp(want, m.proof.proof, sizeof(want)) == 0);
+		c->live = true;
+	} else {
+		NP_ASSERT(m.kind == NP_MSG_REJECT);
+	}
+}
+
+static void read_control(struct conn *c)
+{
+	uint8_t buf[4096];
+	ssize_t n;
+
+	while ((n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		np_buf_put(&c->got, buf, (size_t)n);
+	while (np_buf_len(&c->got) >= 4) {
+		const uint8_t *p = np_buf_ptr(&c->got);
+		size_t len =
+		    4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
+
+		NP_ASSERT(len <= 4 + NP_MSG_MAX);
+		if (np_buf_len(&c->got) < len)
+			break;
+		on_frame(c, p, len);
+		np_buf_consume(&c->got, len);
+	}
+}
+
+static void step_open_control(struct conn *c)
+{
+	conn_close(c, true);
+	c->fd = talk_connect((uint16_t)(PORT_TUNNEL + talk.flow));
+	if (c->fd == -1)
+		return;
+	c->kind = WANT_CONTROL;
+	np_buf_init(&c->got, 1 << 20);
+	np_buf_init(&c->transcript, 1 << 14);
+	conn_send(c, "\x16", 1);
+	talk_settle();
+	read_control(c);
+}
+
+static void put_msg(struct conn *c, const struct np_msg *m)
+{
+	struct np_buf out;
+
+	np_buf_init(&out, 1 << 17);
+	if (np_msg_pack(m, &out) == NP_OK) {
+		if (m->kind == NP_MSG_AUTH)
+			np_buf_put(&c->transcript, np_buf_ptr(&out), np_buf_len(&out));
+		conn_send(c, np_buf_ptr(&out), np_buf_len(&out));
+	}
+	np_buf_release(&out);
+}
+
+/* Auth, and the proof of it, unless a bit of it is changed. */
+static void step_auth(struct conn *c, struct talk_in *in)
+{
+	uint8_t how = talk_u8(in), e[NP_EXPORTER_LEN], d[NP_EXPORTER_LEN];
+	struct np_msg m = {.kind = NP_MSG_AUTH,
+			   .auth = {.method = 1, .version = 2, .dial_budget_ms = 5000}};
+	struct np_msg proof = {.kind = NP_MSG_PROOF};
+
+	if (c->kind != WANT_CONTROL || np_buf_len(&c->transcript) == 0)
+		return;
+	talk_exporter(NP_EXPORTER_CONTROL, e);
+	talk_exporter(NP_EXPORTER_DATA, d);
+	m.auth.boot_id[0] = how >> 6;
+	if ((how & 1) != 0 && talk.has_session) {
+		m.auth.has_takeover = true;
+		memcpy(m.auth.takeover_session, talk.session, NP_SESSION_ID_LEN);
+		NP_ASSERT(np_takeover_make(d, talk.session, e, m.auth.takeover) == NP_OK);
+		m.auth.takeover[0] ^= (how & 2) != 0;
+	}
+	m.auth.version += (how >> 2) & 1;
+	put_msg(c, &m);
+	NP_ASSERT(np_proof_make(NP_PROOF_CLIENT, key_k, e, np_buf_ptr(&c->transcript),
+				np_buf_len(&c->transcript), proof.proof.proof) == NP_OK);
+	proof.proof.proof[talk_u8(in) % NP_PROOF_LEN] ^= (how & 8) != 0;
+	if ((how & 8) == 0)
+		talk.proved = true;
+	put_msg(c, &proof);
+}
+
+static void step_message(struct conn *c, struct talk_in *in)
+{
+	static const enum np_msg_kind kinds[] = {
+	    NP_MSG_PING, NP_MSG_PONG,	NP_MSG_POOL_DEMAND, NP_MSG_POOL_TARGET, NP_MSG_DRAIN,
+	    NP_MSG_BYE,	 NP_MSG_UPDATE, NP_MSG_HELLO,	    NP_MSG_CERTIFICATE};
+	struct np_msg m = {.kind = kinds[talk_u8(in) % (sizeof(kinds) / sizeof(kinds[0]))]};
+	uint8_t how = talk_u8(in), few = talk_u8(in);
+
+	if (c->kind != WANT_CONTROL)
+		return;
+	if (m.kind == NP_MSG_PING || m.kind == NP_MSG_PONG)
+		m.ping.time_us = (uint64_t)how << (few % 57);
+	else if (m.kind == NP_MSG_POOL_DEMAND || m.kind == NP_MSG_POOL_TARGET)
+		m.count.n = (uint32_t)how << (few % 25);
+	else if (m.kind == NP_MSG_CERTIFICATE)
+		m.certificate.n = 1;
+	else if (m.kind == NP_MSG_HELLO)
+		m.hello.min_version = m.hello.max_version = how;
+	put_msg(c, &m);
+}
+
+/* Bytes as they are, or with a length in front of them. */
+static void step_raw(struct conn *c, struct talk_in *in, bool framed)
+{
+	uint8_t buf[4 + 64] = {0};
+	size_t n = talk_u8(in) % 64u;
+	const uint8_t *p = talk_bytes(in, &n);
+
+	buf[3] = (uint8_t)n;
+	memcpy(buf + 4, p, n);
+	conn_send(c, framed ? buf : buf + 4, framed ? n + 4 : n);
+}
+
+/* -- data channels -- */
+
+static void step_open_channel(struct conn *c, struct talk_in *in)
+{
+	uint8_t how = talk_u8(in), d[NP_EXPORTER_LEN], out[NP_PREAMBLE_LEN];
+	struct np_preamble p = {.kind = (how & 1) != 0 ? NP_CHANNEL_DATAGRAM : NP_CHANNEL_STREAM};
+
+	conn_close(c, true);
+	c->fd = talk_connect((uint16_t)(PORT_TUNNEL + talk.flow));
+	if (c->fd == -1)
+		return;
+	c->kind = WANT_CHANNEL;
+	c->channel = p.kind;
+	c->turn = 0;
+	np_buf_init(&c->got, 1 << 21);
+	np_buf_init(&c->transcript, 16);
+	memcpy(p.session_id, talk.session, sizeof(p.session_id));
+	p.conn_id = (how & 2) != 0 ? how >> 4 : ++talk.next_id;
+	talk_exporter(NP_EXPORTER_DATA, d);
+	NP_ASSERT(np_preamble_write(&p, d, NULL, out) == NP_OK);
+	if ((how & 4) != 0)
+		out[talk_u8(in) % sizeof(out)] ^= 1 << (how >> 5);
+	conn_send(c, out, sizeof(out));
+}
+
+/* What came: the number of the turn is noted, PING is answered. */
+static void read_channel(struct conn *c)
+{
+	uint8_t buf[4096], pong[NP_FRAME_HEADER + 8];
+	struct np_frame f;
+	ssize_t n;
+
+	while ((n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		np_buf_put(&c->got, buf, (size_t)n);
+	while (np_buf_len(&c->got) >= NP_FRAME_HEADER) {
+		const uint8_t *p = np_buf_ptr(&c->got);
+
+		/* A channel speaks only when its preamble was right, and then never out of form. */
+		NP_ASSERT(talk.proved && np_frame_read(p, c->channel, &f) == NP_OK);
+		if (np_buf_len(&c->got) < NP_FRAME_HEADER + f.len)
+			break;
+		if (f.type == NP_FRAME_OPEN)
+			c->turn = f.turn;
+		if (f.type == NP_FRAME_PING) {
+			memcpy(pong, p, sizeof(pong));
+			pong[0] = NP_FRAME_PONG;
+			conn_send(c, pong, sizeof(pong));
+		}
+		np_buf_consume(&c->got, NP_FRAME_HEADER + f.len);
+	}
+}
+
+static size_t open_payload(uint8_t *out, size_t max, uint8_t how, bool datagram)
+{
+	struct np_proxy_info i = {.udp = datagram, .has_trace = true};
+	size_t skip = 4;
+
+	memset(out, 0, 4);
+	out[datagram ? 3 : 0] = datagram ? how & 3 : (uint8_t)(1 + (how & 1));
+	i.trace[0] = how >> 2 & 3;
+	NP_ASSERT(np_addr_from_literal("127.0.0.1", 4, &i.src) &&
+		  np_addr_from_literal("127.0.0.2", 5, &i.dst));
+	return skip + np_proxy_v2_write(&i, out + skip, max - skip);
+}
+
+static void step_frame(struct conn *c, struct talk_in *in)
+{
+	uint8_t type = talk_u8(in), how = talk_u8(in), buf[NP_FRAME_HEADER + 640];
+	uint8_t *payload = buf + NP_FRAME_HEADER;
+	struct np_frame f = {.type = (enum np_frame_type)(1 + type % 12), .turn = c->turn};
+	size_t n = how % 48u;
+
+	if (c->kind != WANT_CHANNEL)
+		return;
+	if (f.type == NP_FRAME_OPEN || f.type == NP_FRAME_DOPEN) {
+		n = open_payload(payload, sizeof(buf) - NP_FRAME_HEADER, how,
+				 f.type == NP_FRAME_DOPEN);
+		if (f.type == NP_FRAME_OPEN)
+			f.turn = c->turn = np_turn_next(c->turn);
+	} else {
+		static const int8_t lengths[] = {
+		    [NP_FRAME_FIN] = 0,	  [NP_FRAME_RESET] = 1, [NP_FRAME_DONE] = 0,
+		    [NP_FRAME_PING] = 8,  [NP_FRAME_PONG] = 8,	[NP_FRAME_RETIRE] = 0,
+		    [NP_FRAME_DCLOSE] = 4};
+		size_t want = lengths[f.type] > 0 || f.type == NP_FRAME_FIN ||
+				      f.type == NP_FRAME_DONE || f.type == NP_FRAME_RETIRE
+				  ? (size_t)lengths[f.type]
+				  : n;
+		const uint8_t *p = talk_bytes(in, &want);
+
+		memcpy(payload, p, want);
+		n = want;
+		if (f.type == NP_FRAME_DGRAM || f.type == NP_FRAME_DCLOSE)
+			memset(payload, 0, n < 3 ? n : 3);
+	}
+	if (f.type >= NP_FRAME_PING)
+		f.turn = 0;
+	f.len = (uint32_t)n;
+	np_frame_write(&f, buf);
+	if (type >= 0xf0) /* one bit of the header is wrong */
+		buf[how % NP_FRAME_HEADER] ^= 1 << (type & 7);
+	conn_send(c, buf, NP_FRAME_HEADER + n);
+}
+
+/* -- visitors and targets -- */
+
+static void step_visitor(int *fd, struct talk_in *in)
+{
+	uint8_t how = talk_u8(in);
+
+	if (talk.flow != 0)
+		return;
+	if (*fd == -1)
+		*fd = talk_connect(PORT_VISIT);
+	else if ((how & 3) == 0)
+		talk_close(fd, (how & 4) != 0);
+	else if ((how & 3) == 1)
+		shutdown(*fd, SHUT_WR);
+	else
+		(void)!send(*fd, "visitor's bytes", 1 + how % 15u, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void take_targets(void)
+{
+	int fd;
+
+	while ((fd = accept4(target_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1) {
+		int *place = NULL;
+
+		NP_ASSERT(talk.proved); /* nothing unauthenticated reaches a target */
+		for (int i = 0; i < CONNS && place == NULL; i++)
+			place = talk.target[i] == -1 ? &talk.target[i] : NULL;
+		if (place != NULL)
+			*place = fd;
+		else
+			close(fd);
+	}
+}
+
+static void step_target(int *fd, struct talk_in *in)
+{
+	uint8_t how = talk_u8(in), buf[1024];
+
+	if (*fd == -1)
+		return;
+	switch (how & 3) {
+	case 0:
+		talk_close(fd, (how & 4) != 0);
+		break;
+	case 1:
+		shutdown(*fd, SHUT_WR);
+		break;
+	case 2:
+		(void)!send(*fd, "target's bytes", 1 + how % 14u, MSG_NOSIGNAL | MSG_DONTWAIT);
+		break;
+	default:
+		(void)!recv(*fd, buf, sizeof(buf), MSG_DONTWAIT);
+	}
+}
+
+/* -- the conversation -- */
+
+static void look(void)
+{
+	talk_settle();
+	take_targets();
+	for (int i = 0; i < CONNS; i++) {
+		if (talk.conn[i].kind == WANT_CONTROL)
+			read_control(&talk.conn[i]);
+		else if (talk.conn[i].kind == WANT_CHANNEL)
+			read_channel(&talk.conn[i]);
+	}
+}
+
+static void step(struct talk_in *in)
+{
+	uint8_t op = talk_u8(in);
+	unsigned n = op >> 4;
+
+	switch (op & 15) {
+	case 0:
+		step_open_control(conn_of(n));
+		return;
+	case 1:
+		step_auth(conn_of(n), in);
+		break;
+	case 2:
+		step_message(conn_of(n), in);
+		break;
+	case 3:
+	case 4:
+		step_raw(conn_of(n), in, (op & 1) != 0);
+		break;
+	case 5:
+		step_open_channel(conn_of(n), in);
+		break;
+	case 6:
+	case 7:
+	case 8:
+		step_frame(conn_of(n), in);
+		break;
+	case 9:
+	case 10:
+		step_visitor(&talk.visitor[n % CONNS], in);
+		break;
+	case 11:
+	case 12:
+		step_target(&talk.target[n % CONNS], in);
+		break;
+	case 13:
+		conn_close(conn_of(n), (op & 0x80) != 0);
+		break;
+	case 14:
+		talk_jump(1 + 100 * (int64_t)talk_u8(in));
+		break;
+	default:
+		break; /* several steps before the server looks */
+	}
+	if ((op & 15) != 15)
+		look();
+}
+
+static void ask_is_idle(void *arg)
+{
+	bool *idle = arg;
+	struct instance *inst = talk.inst;
+	struct shard *sh = instance_shard(inst, worker_at(0));
+
+	*idle = inst->server->newcomers == NULL && inst->server->sources == NULL &&
+		inst->pool.peers == NULL && inst->pool.waiting == NULL && inst->sessions == 0 &&
+		sh->sessions == NULL && sh->channels == NULL && sh->visitors == NULL;
+}
+
+/* All leave, and time passes: nothing may be left. */
+static void leave(void)
+{
+	bool idle = false;
+
+	for (int i = 0; i < CONNS; i++) {
+		conn_close(&talk.conn[i], i % 2 != 0);
+		talk_close(&talk.visitor[i], i % 2 != 0);
+		talk_close(&talk.target[i], i % 2 == 0);
+	}
+	for (int i = 0; i < 100 && !idle; i++) {
+		talk_jump(i < 2 ? 10 : 5000);
+		take_targets();
+		for (int k = 0; k < CONNS; k++)
+			talk_close(&talk.target[k], true);
+		talk_on_worker(ask_is_idle, &idle);
+	}
+	NP_ASSERT(idle);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct talk_in in = {data, size};
+
+	if (size == 0)
+		return 0;
+	memset(&talk, 0, sizeof(talk));
+	talk.flow = talk_u8(&in) & 1;
+	talk.inst = servers[talk.flow];
+	for (int i = 0; i < CONNS; i++)
+		talk.conn[i].fd = talk.visitor[i] = talk.target[i] = -1;
+	for (int i = 0; i < STEPS_MAX && in.left > 0; i++)
+		step(&in);
+	leave();
+	return 0;
+}
