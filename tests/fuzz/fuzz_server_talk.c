@@ -12,23 +12,10 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CONNS	    8 /* of peers; visitors and targets have as many */
 #define STEPS_MAX   120
 #define PORT_TUNNEL 4000 /* of the reverse flow; one more: of the forward flow */
 #define PORT_VISIT  4100
 #define PORT_TARGET 4200
-
-enum { WANT_NOTHING, WANT_CONTROL, WANT_CHANNEL };
-
-struct conn {
-	int fd;
-	int kind;
-	enum np_channel_kind channel;
-	uint16_t turn;
-	struct np_buf got;	  /* a control connection's, until it is live */
-	struct np_buf transcript; /* Hello, Auth, Welcome */
-	bool live;
-};
 
 static struct instance *servers[2]; /* reverse, forward */
 static int target_fd;
@@ -55,10 +42,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	target_fd = talk_listen(PORT_TARGET);
 	snprintf(url, sizeof(url), "server://" TALK_KEY "@%s:%d/%s:%d?mode=1&log=none&noudp=1",
 		 talk_host, PORT_TUNNEL, talk_host, PORT_VISIT);
-	servers[0] = talk_instance(url);
+	servers[0] = talk_instance(url, true);
 	snprintf(url, sizeof(url), "server://" TALK_KEY "@%s:%d/%s:%d?mode=2&log=none", talk_host,
 		 PORT_TUNNEL + 1, talk_host, PORT_TARGET);
-	servers[1] = talk_instance(url);
+	servers[1] = talk_instance(url, true);
 	NP_ASSERT(np_key_derive(NP_KEY_RANDOM, TALK_KEY, strlen(TALK_KEY), NULL, key_k) == NP_OK);
 	return 0;
 }
@@ -66,21 +53,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static struct conn *conn_of(unsigned n)
 {
 	return &talk.conn[n % CONNS];
-}
-
-static void conn_close(struct conn *c, bool abort)
-{
-	talk_close(&c->fd, abort);
-	np_buf_release(&c->got);
-	np_buf_release(&c->transcript);
-	c->kind = WANT_NOTHING;
-	c->live = false;
-}
-
-static void conn_send(struct conn *c, const void *p, size_t n)
-{
-	if (c->fd != -1)
-		(void)!send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* -- control -- */
@@ -152,19 +124,6 @@ static void step_open_control(struct conn *c)
 	read_control(c);
 }
 
-static void put_msg(struct conn *c, const struct np_msg *m)
-{
-	struct np_buf out;
-
-	np_buf_init(&out, 1 << 17);
-	if (np_msg_pack(m, &out) == NP_OK) {
-		if (m->kind == NP_MSG_AUTH)
-			np_buf_put(&c->transcript, np_buf_ptr(&out), np_buf_len(&out));
-		conn_send(c, np_buf_ptr(&out), np_buf_len(&out));
-	}
-	np_buf_release(&out);
-}
-
 /* Auth, and the proof of it, unless a bit of it is changed. */
 static void step_auth(struct conn *c, struct talk_in *in)
 {
@@ -192,39 +151,6 @@ static void step_auth(struct conn *c, struct talk_in *in)
 	if ((how & 8) == 0)
 		talk.proved = true;
 	put_msg(c, &proof);
-}
-
-static void step_message(struct conn *c, struct talk_in *in)
-{
-	static const enum np_msg_kind kinds[] = {
-	    NP_MSG_PING, NP_MSG_PONG,	NP_MSG_POOL_DEMAND, NP_MSG_POOL_TARGET, NP_MSG_DRAIN,
-	    NP_MSG_BYE,	 NP_MSG_UPDATE, NP_MSG_HELLO,	    NP_MSG_CERTIFICATE};
-	struct np_msg m = {.kind = kinds[talk_u8(in) % (sizeof(kinds) / sizeof(kinds[0]))]};
-	uint8_t how = talk_u8(in), few = talk_u8(in);
-
-	if (c->kind != WANT_CONTROL)
-		return;
-	if (m.kind == NP_MSG_PING || m.kind == NP_MSG_PONG)
-		m.ping.time_us = (uint64_t)how << (few % 57);
-	else if (m.kind == NP_MSG_POOL_DEMAND || m.kind == NP_MSG_POOL_TARGET)
-		m.count.n = (uint32_t)how << (few % 25);
-	else if (m.kind == NP_MSG_CERTIFICATE)
-		m.certificate.n = 1;
-	else if (m.kind == NP_MSG_HELLO)
-		m.hello.min_version = m.hello.max_version = how;
-	put_msg(c, &m);
-}
-
-/* Bytes as they are, or with a length in front of them. */
-static void step_raw(struct conn *c, struct talk_in *in, bool framed)
-{
-	uint8_t buf[4 + 64] = {0};
-	size_t n = talk_u8(in) % 64u;
-	const uint8_t *p = talk_bytes(in, &n);
-
-	buf[3] = (uint8_t)n;
-	memcpy(buf + 4, p, n);
-	conn_send(c, framed ? buf : buf + 4, framed ? n + 4 : n);
 }
 
 /* -- data channels -- */
@@ -279,75 +205,7 @@ static void read_channel(struct conn *c)
 	}
 }
 
-static size_t open_payload(uint8_t *out, size_t max, uint8_t how, bool datagram)
-{
-	struct np_proxy_info i = {.udp = datagram, .has_trace = true};
-	size_t skip = 4;
-
-	memset(out, 0, 4);
-	out[datagram ? 3 : 0] = datagram ? how & 3 : (uint8_t)(1 + (how & 1));
-	i.trace[0] = how >> 2 & 3;
-	NP_ASSERT(np_addr_from_literal("127.0.0.1", 4, &i.src) &&
-		  np_addr_from_literal("127.0.0.2", 5, &i.dst));
-	return skip + np_proxy_v2_write(&i, out + skip, max - skip);
-}
-
-static void step_frame(struct conn *c, struct talk_in *in)
-{
-	uint8_t type = talk_u8(in), how = talk_u8(in), buf[NP_FRAME_HEADER + 640];
-	uint8_t *payload = buf + NP_FRAME_HEADER;
-	struct np_frame f = {.type = (enum np_frame_type)(1 + type % 12), .turn = c->turn};
-	size_t n = how % 48u;
-
-	if (c->kind != WANT_CHANNEL)
-		return;
-	if (f.type == NP_FRAME_OPEN || f.type == NP_FRAME_DOPEN) {
-		n = open_payload(payload, sizeof(buf) - NP_FRAME_HEADER, how,
-				 f.type == NP_FRAME_DOPEN);
-		if (f.type == NP_FRAME_OPEN)
-			f.turn = c->turn = np_turn_next(c->turn);
-	} else {
-		static const int8_t lengths[] = {
-		    [NP_FRAME_FIN] = 0,	  [NP_FRAME_RESET] = 1, [NP_FRAME_DONE] = 0,
-		    [NP_FRAME_PING] = 8,  [NP_FRAME_PONG] = 8,	[NP_FRAME_RETIRE] = 0,
-		    [NP_FRAME_DCLOSE] = 4};
-		size_t want = lengths[f.type] > 0 || f.type == NP_FRAME_FIN ||
-				      f.type == NP_FRAME_DONE || f.type == NP_FRAME_RETIRE
-				  ? (size_t)lengths[f.type]
-				  : n;
-		const uint8_t *p = talk_bytes(in, &want);
-
-		memcpy(payload, p, want);
-		n = want;
-		if (f.type == NP_FRAME_DGRAM || f.type == NP_FRAME_DCLOSE)
-			memset(payload, 0, n < 3 ? n : 3);
-	}
-	if (f.type >= NP_FRAME_PING)
-		f.turn = 0;
-	f.len = (uint32_t)n;
-	np_frame_write(&f, buf);
-	if (type >= 0xf0) /* one bit of the header is wrong */
-		buf[how % NP_FRAME_HEADER] ^= 1 << (type & 7);
-	conn_send(c, buf, NP_FRAME_HEADER + n);
-}
-
 /* -- visitors and targets -- */
-
-static void step_visitor(int *fd, struct talk_in *in)
-{
-	uint8_t how = talk_u8(in);
-
-	if (talk.flow != 0)
-		return;
-	if (*fd == -1)
-		*fd = talk_connect(PORT_VISIT);
-	else if ((how & 3) == 0)
-		talk_close(fd, (how & 4) != 0);
-	else if ((how & 3) == 1)
-		shutdown(*fd, SHUT_WR);
-	else
-		(void)!send(*fd, "visitor's bytes", 1 + how % 15u, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
 
 static void take_targets(void)
 {
@@ -363,27 +221,6 @@ static void take_targets(void)
 			*place = fd;
 		else
 			close(fd);
-	}
-}
-
-static void step_target(int *fd, struct talk_in *in)
-{
-	uint8_t how = talk_u8(in), buf[1024];
-
-	if (*fd == -1)
-		return;
-	switch (how & 3) {
-	case 0:
-		talk_close(fd, (how & 4) != 0);
-		break;
-	case 1:
-		shutdown(*fd, SHUT_WR);
-		break;
-	case 2:
-		(void)!send(*fd, "target's bytes", 1 + how % 14u, MSG_NOSIGNAL | MSG_DONTWAIT);
-		break;
-	default:
-		(void)!recv(*fd, buf, sizeof(buf), MSG_DONTWAIT);
 	}
 }
 
@@ -430,7 +267,8 @@ static void step(struct talk_in *in)
 		break;
 	case 9:
 	case 10:
-		step_visitor(&talk.visitor[n % CONNS], in);
+		if (talk.flow == 0)
+			step_visitor(&talk.visitor[n % CONNS], PORT_VISIT, in);
 		break;
 	case 11:
 	case 12:
