@@ -69,6 +69,7 @@ static void step_hello(struct conn *c, struct talk_in *in)
 	m.hello.min_version += (how >> 1) & 1;
 	m.hello.salt[0] = how >> 4;
 	put_msg(c, &m);
+	talk_await(c->fd, 5);
 }
 
 static void step_welcome(struct conn *c, struct talk_in *in)
@@ -98,6 +99,8 @@ static void step_welcome(struct conn *c, struct talk_in *in)
 	}
 	put_msg(c, &proof);
 	c->live = (how & 8) == 0;
+	if (c->live) /* it dials its channels */
+		talk_await(tunnel_fd[talk.forward], 20);
 }
 
 static void on_frame(struct conn *c, const uint8_t *p, size_t len)
@@ -261,6 +264,8 @@ static void step(struct talk_in *in)
 	case 7:
 	case 8:
 		step_frame(conn_of(n), in);
+		if (!talk.forward)
+			talk_await(target_fd, 1);
 		break;
 	case 9:
 	case 10:

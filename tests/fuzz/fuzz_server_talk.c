@@ -120,7 +120,7 @@ static void step_open_control(struct conn *c)
 	np_buf_init(&c->got, 1 << 20);
 	np_buf_init(&c->transcript, 1 << 14);
 	conn_send(c, "\x16", 1);
-	talk_settle();
+	talk_await(c->fd, 20);
 	read_control(c);
 }
 
@@ -151,6 +151,8 @@ static void step_auth(struct conn *c, struct talk_in *in)
 	if ((how & 8) == 0)
 		talk.proved = true;
 	put_msg(c, &proof);
+	if ((how & 8) == 0)
+		talk_await(c->fd, 20);
 }
 
 /* -- data channels -- */
@@ -176,6 +178,7 @@ static void step_open_channel(struct conn *c, struct talk_in *in)
 	if ((how & 4) != 0)
 		out[talk_u8(in) % sizeof(out)] ^= 1 << (how >> 5);
 	conn_send(c, out, sizeof(out));
+	talk_await(c->fd, 5);
 }
 
 /* What came: the number of the turn is noted, PING is answered. */
@@ -264,6 +267,8 @@ static void step(struct talk_in *in)
 	case 7:
 	case 8:
 		step_frame(conn_of(n), in);
+		if (talk.flow != 0)
+			talk_await(target_fd, 1);
 		break;
 	case 9:
 	case 10:

@@ -21,6 +21,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -124,11 +125,39 @@ static void talk_on_worker(void (*fn)(void *arg), void *arg)
 	sem_destroy(&c.done);
 }
 
-/* talk_settle - what the sockets brought has been acted on: a few passes of the loop. */
+struct talk_passes {
+	struct task task;
+	int left;
+	sem_t *done;
+};
+
+static void talk_pass(struct worker *w, struct task *t)
+{
+	struct talk_passes *p = (struct talk_passes *)t;
+
+	if (--p->left > 0)
+		worker_defer(w, t);
+	else
+		sem_post(p->done);
+}
+
+static void talk_begin_passes(void *arg)
+{
+	worker_defer(worker_at(0), &((struct talk_passes *)arg)->task);
+}
+
+/* talk_settle - what the sockets brought has been acted on: a connection takes some passes of the
+ * loop from its accept to the first answer. */
 static void talk_settle(void)
 {
-	for (int i = 0; i < 3; i++)
-		talk_on_worker(NULL, NULL);
+	sem_t done;
+	struct talk_passes p = {.task.run = talk_pass, .left = 8, .done = &done};
+
+	sem_init(&done, 0, 0);
+	talk_on_worker(talk_begin_passes, &p);
+	while (sem_wait(&done) == -1 && errno == EINTR)
+		;
+	sem_destroy(&done);
 }
 
 static void talk_jump(int64_t ms)
@@ -185,6 +214,16 @@ static void talk_close(int *fd, bool abort)
 		setsockopt(*fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	close(*fd);
 	*fd = -1;
+}
+
+/* talk_await - an answer that is due has come, or will not: the kernel of a busy machine delivers late
+ * even over loopback. */
+static void talk_await(int fd, int ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	talk_settle();
+	(void)poll(&p, 1, ms);
 }
 
 /* -- the beginning -- */
