@@ -132,8 +132,9 @@ static void step_auth(struct conn *c, struct talk_in *in)
 			   .auth = {.method = 1, .version = 2, .dial_budget_ms = 5000}};
 	struct np_msg proof = {.kind = NP_MSG_PROOF};
 
-	if (c->kind != WANT_CONTROL || np_buf_len(&c->transcript) == 0)
+	if (c->kind != WANT_CONTROL || np_buf_len(&c->transcript) == 0 || (c->asked && !c->live))
 		return;
+	c->asked = true;
 	talk_exporter(NP_EXPORTER_CONTROL, e);
 	talk_exporter(NP_EXPORTER_DATA, d);
 	m.auth.boot_id[0] = how >> 6;

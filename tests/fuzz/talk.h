@@ -326,6 +326,7 @@ struct conn {
 	uint16_t turn;
 	struct np_buf got;	  /* a control connection's, until it is live */
 	struct np_buf transcript; /* Hello, Auth, Welcome */
+	bool asked;		  /* Auth was sent; said again only when the session is live */
 	bool live;
 };
 
@@ -335,7 +336,7 @@ static void conn_close(struct conn *c, bool abort)
 	np_buf_release(&c->got);
 	np_buf_release(&c->transcript);
 	c->kind = WANT_NOTHING;
-	c->live = false;
+	c->asked = c->live = false;
 }
 
 static void conn_send(struct conn *c, const void *p, size_t n)
