@@ -251,6 +251,8 @@ static void on_plane_exit(void *arg, int pid, const char *words)
 
 	if (!app->stopping)
 		np_log(NP_LOG_ERROR, NULL, "data plane ended pid=%d: %s", pid, words);
+	if (app->node != NULL)
+		node_ended(app->node, pid);
 }
 
 static void on_output(void *arg, const char *line)

@@ -45,6 +45,7 @@ struct link {
 	struct link_pending *pending;
 	unsigned npending;
 	uint32_t number;
+	int pid;		   /* with up */
 	struct np_mono dead_at;	   /* with dying */
 	struct np_mono dial_until; /* while not up: then another try with new sockets */
 	bool up, reset, dying;	   /* dying: one socket is down, the other gets DYING_MS */
@@ -278,6 +279,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	st = link_conn_state(l->conn);
 	if (st.up && !st.down && !l->up && !l->reset) {
 		l->up = true;
+		l->pid = st.pid;
 		l->cb.on_up(l->arg, st.pid);
 	}
 	/* Replies first: what they are the answer to came before what is reported now. */
@@ -314,6 +316,13 @@ void link_kick(struct link *l)
 		l->dial_until = np_mono_add_ms(np_mono_now(), LINK_KICK_MS);
 		timer_update(l);
 	}
+}
+
+/* nng 1.5.2 says so of a pipe on one thread, which an nng_close that never returns keeps for good. */
+void link_peer_ended(struct link *l, int pid)
+{
+	if (l->up && l->pid == pid)
+		link_reset(l);
 }
 
 enum np_err link_new(struct event_base *base, const char *ctl_path, const char *events_path,

@@ -57,6 +57,8 @@ unsigned link_room(const struct link *l);
 void link_reset(struct link *l);
 /* link_kick - somebody listens now: dials at once, soon with new sockets when that does not help. */
 void link_kick(struct link *l);
+/* link_peer_ended - process @pid is gone; nng may notice late that its sockets are. */
+void link_peer_ended(struct link *l, int pid);
 /* link_free - unanswered calls are dropped, not ended. Not from within a callback. */
 void link_free(struct link *l);
 

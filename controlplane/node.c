@@ -368,6 +368,11 @@ void node_kick(struct node *n)
 	link_kick(n->link);
 }
 
+void node_ended(struct node *n, int pid)
+{
+	link_peer_ended(n->link, pid);
+}
+
 static void on_shutdown(void *arg, const struct link_call *call, enum np_err err,
 			const struct ctl_reply *reply)
 {

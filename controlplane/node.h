@@ -59,6 +59,8 @@ bool node_is_up(const struct node *n);
 int node_pid(const struct node *n);
 /* node_kick - try to connect now (the supervisor saw it become ready). */
 void node_kick(struct node *n);
+/* node_ended - the process is gone (the supervisor saw it). */
+void node_ended(struct node *n, int pid);
 /* node_shutdown - asks it to drain and end; the answer or its death is reported by @done
  * (may be NULL). */
 void node_shutdown(struct node *n, uint32_t grace_ms, void (*done)(void *arg), void *arg);

@@ -28,7 +28,7 @@
 
 static struct event_base *base;
 static char dir[64], paths[2][96];
-static unsigned ups;
+static unsigned ups, downs;
 
 static void on_up(void *arg, int pid)
 {
@@ -41,6 +41,7 @@ static void on_up(void *arg, int pid)
 static void on_down(void *arg)
 {
 	(void)arg;
+	downs++;
 	event_base_loopbreak(base);
 }
 
@@ -66,7 +67,7 @@ static int setup(void **state)
 	snprintf(paths[0], sizeof(paths[0]), "%s/ctl.sock", dir);
 	snprintf(paths[1], sizeof(paths[1]), "%s/events.sock", dir);
 	base = event_base_new();
-	ups = 0;
+	ups = downs = 0;
 	return base == NULL ? -1 : 0;
 }
 
@@ -194,6 +195,30 @@ static void link__planes_that_die_in_the_handshake__next_one_found(void **state)
 		nng_close(sockets[i]);
 }
 
+/* The sockets of the one that is gone look as if they were there. */
+static void link_peer_ended__sockets_still_there__dialled_anew(void **state)
+{
+	nng_socket sockets[2];
+	struct link *l;
+
+	(void)state;
+	plane_open(sockets);
+	assert_int_equal(link_new(base, paths[0], paths[1], &callbacks, NULL, &l), NP_OK);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 1);
+	link_peer_ended(l, getpid() + 1); /* another one */
+	loop_s(1);
+	assert_int_equal(downs, 0);
+	link_peer_ended(l, getpid());
+	loop_s(PATIENCE_S);
+	assert_int_equal(downs, 1);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 2);
+	link_free(l);
+	for (int i = 0; i < 2; i++)
+		nng_close(sockets[i]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -201,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(link__no_plane_yet__connected_when_it_comes),
 	    TEST(link__planes_that_die_in_the_handshake__next_one_found),
+	    TEST(link_peer_ended__sockets_still_there__dialled_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
