@@ -95,6 +95,22 @@ static void put_text_content(struct np_buf *b, const char *type)
 	json_put_end(b, '}');
 }
 
+/* "type", or "type Schema". */
+static void put_stream_content(struct np_buf *b, const char *type)
+{
+	const char *schema = strchr(type, ' ');
+	char name[64];
+
+	if (schema == NULL) {
+		put_text_content(b, type);
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)(schema - type), type);
+	json_put_begin(b, name, '{');
+	put_ref(b, "schema", schema + 1);
+	json_put_end(b, '}');
+}
+
 /* One answer with the error body; its texts are examples. */
 static void put_error(struct np_buf *b, const struct op *o, int status)
 {
@@ -149,7 +165,7 @@ static void put_success(struct np_buf *b, const struct op *o)
 	if (schema != NULL) {
 		json_put_begin(b, "content", '{');
 		if (schema[0] == '/') {
-			put_text_content(b, schema + 1);
+			put_stream_content(b, schema + 1);
 		} else {
 			json_put_begin(b, "application/json", '{');
 			if (schema[0] == '[') {
