@@ -142,6 +142,7 @@ static enum ctl_code apply_change(struct entry *e, const struct ctl_spec *spec,
 		ctl_spec_release(&e->spec);
 	}
 	e->spec = copy;
+	entry_changed(e); /* the revision, also where the state stays what it is */
 	e->nack_revision = 0;
 	np_free(e->nack_text);
 	e->nack_text = NULL;

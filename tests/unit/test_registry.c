@@ -396,6 +396,29 @@ static void registry_apply__stopped__listens_not(void **state)
 	assert_int_equal(visitor_open(port), -1);
 }
 
+/* Who waits for the newest revision must hear of it, also when the state stays what it is. */
+static void registry_apply__stopped_once_more__said(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	struct ctl_spec spec = {.id = "a", .desired = CTL_DESIRED_STOPPED, .restart_nonce = 1};
+	struct np_diag diag;
+	unsigned before;
+	char url[512];
+
+	snprintf(url, sizeof(url), SINGLE, port, f->a.port);
+	assert_int_equal(apply(f, "a", 1, CTL_DESIRED_STOPPED, "%s", url), CTL_OK);
+	before = f->changes;
+	spec.url = url;
+	spec.revision = 3; /* between: started, which nobody saw */
+	assert_int_equal(registry_apply(f->r, &spec, false, &diag), CTL_OK);
+	assert_true(f->changes > before);
+	assert_int_equal(status(f, "a").revision, 3);
+	before = f->changes;
+	assert_int_equal(apply(f, "a", 4, CTL_DESIRED_STOPPED, SINGLE, port, f->b.port), CTL_OK);
+	assert_true(f->changes > before);
+}
+
 /* -- live change -- */
 
 static void registry_apply__other_target__session_stays(void **state)
@@ -932,6 +955,7 @@ int main(void)
 	    TEST(registry_apply__bad_url__last_one_goes_on),
 	    TEST(registry_apply__bad_files__last_one_goes_on),
 	    TEST(registry_apply__stopped__listens_not),
+	    TEST(registry_apply__stopped_once_more__said),
 	    TEST(registry_apply__other_target__session_stays),
 	    TEST(registry_apply__slot__counts_at_once),
 	    TEST(registry_apply__other_files__shown_without_restart),
