@@ -212,7 +212,7 @@ def test_events__changes_leases_statistics__in_one_order(node, echo):
     c, e, port = node.client(), node.events(), free_port(HOST)
     boot = c.ask(info={})["boot_id"]
     hello(c, 1)
-    lease = e.wait("a lease", lambda x: "lease" in x)
+    lease = e.wait("a lease since the greeting", lambda x: "lease" in x and "node_id" in x)
     assert lease["boot_id"] == boot and lease["node_id"] == "n1" and lease["lease"]["fds"] > 5
     apply(c, "web1", single(port, echo.addr), epoch="1", revision="1")
     st = e.wait_state("web1", "STATE_RUNNING")
