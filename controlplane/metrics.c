@@ -55,7 +55,7 @@ static const struct {
 
 /* As the node counted; its bounds may be others than ours. */
 struct histogram {
-	size_t n;				/* bounds; there is one count more */
+	size_t n;			      /* bounds; there is one count more */
 	uint64_t bounds[METRICS_BUCKETS_MAX]; /* microseconds, rising */
 	uint64_t counts[METRICS_BUCKETS_MAX + 1];
 	uint64_t sum_us;
@@ -67,7 +67,7 @@ struct row {
 	uint64_t counters[METRICS_COUNTERS];
 	uint64_t closes[METRICS_REASONS_MAX];
 	struct histogram *took[METRICS_HISTOGRAMS]; /* owned; NULL = nothing yet */
-	bool alive; /* the model has it; used while rendering */
+	bool alive;				    /* the model has it; used while rendering */
 };
 
 struct metrics {

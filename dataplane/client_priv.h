@@ -28,10 +28,10 @@ struct client {
 	struct event *deadline; /* of everything before UP */
 	struct event *retry;
 	struct np_backoff backoff;
-	struct np_mono up_at;	  /* when the session began */
+	struct np_mono up_at;	     /* when the session began */
 	struct np_mono connected_at; /* the same, when it had a connection */
-	struct np_mono dialed_at; /* when the last attempt began */
-	bool host_refused;	  /* the last dial was answered with a refusal */
+	struct np_mono dialed_at;    /* when the last attempt began */
+	bool host_refused;	     /* the last dial was answered with a refusal */
 	struct control *control;
 	struct np_addr server;
 	struct trust_job *trust_job;

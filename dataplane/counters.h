@@ -44,8 +44,8 @@ struct counted_ends {
 
 struct counters {
 	_Atomic uint64_t total[COUNTER_COUNT];
-	_Atomic uint32_t tcps, udps; /* running now */
-	uint32_t mark;		     /* of moved.h */
+	_Atomic uint32_t tcps, udps;	   /* running now */
+	uint32_t mark;			   /* of moved.h */
 	struct counted_ends *_Atomic ends; /* owned; NULL = none yet */
 };
 

@@ -76,9 +76,9 @@ static uint64_t digest(const uint64_t *values, size_t n, uint64_t seed)
 
 static uint64_t stats_digest(const struct ctl_stats *s)
 {
-	const uint64_t v[] = {s->starts,      s->has_ping,    s->ping_ms,     s->pool,
-			      s->tcps,	      s->udps,	      s->tcp_rx,      s->tcp_tx,
-			      s->udp_rx,      s->udp_tx,      s->boot.tcp_rx, s->boot.tcp_tx,
+	const uint64_t v[] = {s->starts,      s->has_ping,   s->ping_ms,     s->pool,
+			      s->tcps,	      s->udps,	     s->tcp_rx,	     s->tcp_tx,
+			      s->udp_rx,      s->udp_tx,     s->boot.tcp_rx, s->boot.tcp_tx,
 			      s->boot.udp_rx, s->boot.udp_tx};
 
 	return digest(v, sizeof(v) / sizeof(v[0]), 0);

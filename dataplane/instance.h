@@ -18,9 +18,9 @@
 #include "tls.h"
 #include "worker.h"
 
-#define INSTANCE_MAGIC	0x494e5354u
-#define SHARD_MAGIC	0x53485244u
-#define INSTANCE_ID_MAX 64
+#define INSTANCE_MAGIC	    0x494e5354u
+#define SHARD_MAGIC	    0x53485244u
+#define INSTANCE_ID_MAX	    64
 #define INSTANCE_REASON_MAX 128 /* why the mode is what it is */
 /* Session-end lines a second and instance; the rest is counted and said in one line. */
 #define SESSION_LINES_PER_S 100
@@ -120,7 +120,7 @@ struct instance {
 	enum instance_mode mode;
 	enum np_flow flow; /* of a tunnel; the client learns it from Welcome */
 	char *mode_reason; /* owned; NULL = not known, or no memory */
-	char *error; /* owned; written once, before state ERROR */
+	char *error;	   /* owned; written once, before state ERROR */
 	enum instance_taken taken;
 	struct handed *handed;	/* owned; NULL = none: sockets to use before making new ones */
 	_Atomic int end_reason; /* enum np_reason of sessions that its end cuts */

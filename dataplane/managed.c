@@ -409,7 +409,8 @@ static void end(struct managed *m)
 		event_free(m->signals);
 	if (m->tick != NULL)
 		event_free(m->tick);
-	registry_free(m->registry); /* with what helpers made meanwhile: that waits in its mailbox */
+	registry_free(
+	    m->registry); /* with what helpers made meanwhile: that waits in its mailbox */
 	if (m->base != NULL)
 		event_base_free(m->base);
 }

@@ -104,7 +104,7 @@ struct entry {
 	struct counter_sum *zero; /* owned; reset: what is taken off */
 	uint64_t base[4];	  /* totals when starts changed */
 	uint32_t number;	  /* of moved.h; 0 without base */
-	unsigned moving;	  /* rounds in which it is looked at yet; > 0: on registry->moving */
+	unsigned moving; /* rounds in which it is looked at yet; > 0: on registry->moving */
 	struct entry *mprev, *mnext;
 	struct counted *counted; /* owned; its part in registry->sums; NULL = nothing moved yet */
 	uint64_t said[REGISTRY_SAID];

@@ -160,7 +160,8 @@ void sums_forget(struct entry *e)
 static void on_mark(void *arg, uint32_t number)
 {
 	struct registry *r = arg;
-	struct entry *e = r->by_number != NULL && number <= REGISTRY_MAX ? r->by_number[number] : NULL;
+	struct entry *e =
+	    r->by_number != NULL && number <= REGISTRY_MAX ? r->by_number[number] : NULL;
 
 	if (e == NULL)
 		return;

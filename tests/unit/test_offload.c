@@ -233,8 +233,8 @@ int main(void)
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(offload_stop__running_and_waiting__waits_and_drops,
 					    set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(offload_stop__job_hangs__abandoned_without_mail_and_lost, set_up,
-					    tear_down),
+	    cmocka_unit_test_setup_teardown(
+		offload_stop__job_hangs__abandoned_without_mail_and_lost, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

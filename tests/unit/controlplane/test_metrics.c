@@ -341,7 +341,8 @@ static void metrics_render__histogram__cumulative_with_the_bounds_of_the_node(vo
 	add_instances(2);
 	observe_dial(bounds, 3, values, 4);
 	render();
-#define H(end, more) "nodepass_instance_dial_seconds" end "{id=\"00000000\",alias=\"\",type=\"server\"" more "}"
+#define H(end, more) \
+	"nodepass_instance_dial_seconds" end "{id=\"00000000\",alias=\"\",type=\"server\"" more "}"
 	assert_has(&text, H("_bucket", ",le=\"0.0005\"") " 3");
 	assert_has(&text, H("_bucket", ",le=\"0.007\"") " 3");
 	assert_has(&text, H("_bucket", ",le=\"2.5\"") " 7");
