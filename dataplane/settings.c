@@ -4,6 +4,7 @@
 #include "settings.h"
 
 #include "base/alloc.h"
+#include "base/secret.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -23,6 +24,11 @@ enum np_err settings_new(struct np_config *cfg, int64_t fallback_ms, struct sett
 	if (s->cfg.targets == NULL)
 		s->cfg.targets = cfg->targets;
 	memset(cfg, 0, sizeof(*cfg));
+	/* Said by its parts; the text is the registry's, and holds the key. */
+	if (s->cfg.url != NULL)
+		np_wipe(s->cfg.url, strlen(s->cfg.url));
+	np_free(s->cfg.url);
+	s->cfg.url = NULL;
 	np_balance_init(&s->balance, (enum np_balance_mode)s->cfg.lbs, n, fallback_ms);
 	*out = s;
 	return NP_OK;
