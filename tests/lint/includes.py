@@ -20,7 +20,7 @@ PLACES = [
     (r"cjson/", r"common/wire/\w*json\w*\.|controlplane/\w*json\w*\.|ctl/json\.c", "cJSON is used only in the JSON files"),
     (r"openssl/", r"common/core/((proof|digest)\.c|pem\.[ch])|dataplane/(tls|stream|key_cache)\w*\.|controlplane/http_tls\w*\.",
      "OpenSSL is used only in the digest and TLS files"),
-    (r"sqlite3\.h$", r"controlplane/store_sqlite\.c", "SQLite is used only in its store engine"),
+    (r"sqlite3\.h$", r"controlplane/store_sqlite\w*\.", "SQLite is used only in its store engine"),
     (r"curl/", r"controlplane/store_etcd\.c|ctl/api\.c", "curl is used only in its store engine and in ctl's api.c"),
 ]
 
