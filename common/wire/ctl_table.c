@@ -1,269 +1,11 @@
 /*
- * ctl_table.c - which field of the generated messages is which member of ours, and the bounds.
+ * ctl_table.c - requests, replies and events: which field of the generated messages is which member of
+ * ours, and the bounds.
  *
- * A row's offsets are of the struct in P (generated) and O (own), defined before each table. The
- * bodies of requests, replies and events are bound to the whole own struct, since its union's
- * members have no names of their own.
+ * Their bodies are bound to the whole own struct, since its union's members have no names of their
+ * own.
  */
-#include "wire/ctl_priv.h"
-
-#include "control.pb-c.h"
-
-#define PB(name)    Nodepass__Ctl__V1__##name
-#define DESC(name)  (&nodepass__ctl__v1__##name##__descriptor)
-#define OWN_SIZE(o) sizeof(((O *)0)->o)
-#define PB_SIZE(f)  sizeof(((P *)0)->f)
-/* The generated offset; does not compile when the two sizes differ. */
-#define AT_SAME(f, o) (offsetof(P, f) + 0 * sizeof(char[PB_SIZE(f) == OWN_SIZE(o) ? 1 : -1]))
-
-#define HEAD(k, f, o) .kind = CTL_BIND_##k, .name = #f, .pb = offsetof(P, f), .own = offsetof(O, o)
-#define LISTED(f, n)  .pb_n = offsetof(P, n_##f), .own_n = offsetof(O, n)
-
-#define U32(f, o)                                                                            \
-	{                                                                                    \
-		.kind = CTL_BIND_U32, .name = #f, .pb = AT_SAME(f, o), .own = offsetof(O, o) \
-	}
-#define U64(f, o)                                                                            \
-	{                                                                                    \
-		.kind = CTL_BIND_U64, .name = #f, .pb = AT_SAME(f, o), .own = offsetof(O, o) \
-	}
-#define BOOL(f, o)               \
-	{                        \
-		HEAD(BOOL, f, o) \
-	}
-#define ENUM(f, o, d)                            \
-	{                                        \
-		HEAD(ENUM, f, o), .sub = DESC(d) \
-	}
-#define LEVEL(f, o, must)                             \
-	{                                             \
-		HEAD(LEVEL, f, o), .required = (must) \
-	}
-#define TEXT(f, o)                                       \
-	{                                                \
-		HEAD(TEXT, f, o), .max = OWN_SIZE(o) - 1 \
-	}
-#define ID(f, o, must)                                                     \
-	{                                                                  \
-		HEAD(ID, f, o), .max = OWN_SIZE(o) - 1, .required = (must) \
-	}
-#define LONG(f, o, m, c)                                 \
-	{                                                \
-		HEAD(LONG, f, o), .max = (m), .cut = (c) \
-	}
-#define BLOB(f, o, m)                        \
-	{                                    \
-		HEAD(BLOB, f, o), .max = (m) \
-	}
-#define WORDS(f, o)                                                                   \
-	{                                                                             \
-		HEAD(WORDS, f, o), .pb_n = offsetof(P, n_##f), .max = OWN_SIZE(o) - 1 \
-	}
-#define IDS(f, o, n)                                               \
-	{                                                          \
-		HEAD(IDS, f, o), LISTED(f, n), .max = CTL_PAGE_MAX \
-	}
-#define NUMBERS(f, o, n, m)                                   \
-	{                                                     \
-		HEAD(NUMBERS, f, o), LISTED(f, n), .max = (m) \
-	}
-#define MANY(f, o, n, m, s)                                                 \
-	{                                                                   \
-		HEAD(MESSAGES, f, o), LISTED(f, n), .max = (m), .sub = &(s) \
-	}
-#define ONE(f, o, s, must)                                                                      \
-	{                                                                                       \
-		HEAD(MESSAGE, f, o), .own_n = CTL_BIND_NO_FLAG, .sub = &(s), .required = (must) \
-	}
-#define MAYBE(f, o, has, s)                                                 \
-	{                                                                   \
-		HEAD(MESSAGE, f, o), .own_n = offsetof(O, has), .sub = &(s) \
-	}
-#define OPT(k, f, o, has, num)                                                  \
-	{                                                                       \
-		HEAD(OPT_##k, f, o), .pb_n = offsetof(P, opt_##f##_case),       \
-				     .own_n = offsetof(O, has), .number = (num) \
-	}
-
-#define TABLE(d, r)                                                                              \
-	{                                                                                        \
-		.pb = DESC(d), .own_size = sizeof(O), .rows = (r), .n = sizeof(r) / sizeof(r)[0] \
-	}
-#define NO_ROWS(d)            \
-	{                     \
-		.pb = DESC(d) \
-	}
-
-/* ------------------------------------------------------------- parts */
-
-#define P PB(InstanceSpec)
-#define O struct ctl_spec
-static const struct ctl_bind spec_rows[] = {
-    ID(id, id, true),
-    U64(revision, revision),
-    LONG(url, url, CTL_URL_MAX, false),
-    ENUM(desired, desired, desired),
-    BLOB(cert_pem, cert_pem, CTL_PEM_MAX),
-    BLOB(key_pem, key_pem, CTL_PEM_MAX),
-    U32(restart_nonce, restart_nonce),
-    BLOB(ca_pem, ca_pem, CTL_PEM_MAX),
-    BLOB(auth_salt, auth_salt, CTL_SECRET_MAX),
-    BLOB(auth_k, auth_k, CTL_SECRET_MAX),
-};
-const struct ctl_binds ctl_binds_spec = TABLE(instance_spec, spec_rows);
-#undef P
-#undef O
-
-#define P PB(InstanceStatus)
-#define O struct ctl_status
-static const struct ctl_bind status_rows[] = {
-    ID(id, id, false),
-    U64(revision, revision),
-    ENUM(state, state, state),
-    U64(since_ms, since_ms),
-    U32(starts, starts),
-    TEXT(error, error),
-    TEXT(listen, listen),
-    U64(nack_revision, nack_revision),
-    TEXT(nack_text, nack_text),
-    BOOL(removed, removed),
-    U32(mode, mode),
-    TEXT(mode_reason, mode_reason),
-};
-static const struct ctl_binds status_binds = TABLE(instance_status, status_rows);
-#undef P
-#undef O
-
-#define P PB(Traffic)
-#define O struct ctl_traffic
-static const struct ctl_bind traffic_rows[] = {
-    U64(tcp_rx, tcp_rx),
-    U64(tcp_tx, tcp_tx),
-    U64(udp_rx, udp_rx),
-    U64(udp_tx, udp_tx),
-};
-static const struct ctl_binds traffic_binds = TABLE(traffic, traffic_rows);
-#undef P
-#undef O
-
-#define P PB(InstanceStats)
-#define O struct ctl_stats
-static const struct ctl_bind stats_rows[] = {
-    ID(id, id, false),
-    U32(starts, starts),
-    OPT(U32, ping_ms, ping_ms, has_ping, NODEPASS__CTL__V1__INSTANCE_STATS__OPT_PING_MS_PING_MS),
-    U32(pool, pool),
-    U32(tcps, tcps),
-    U32(udps, udps),
-    U64(tcp_rx, tcp_rx),
-    U64(tcp_tx, tcp_tx),
-    U64(udp_rx, udp_rx),
-    U64(udp_tx, udp_tx),
-    MAYBE(boot, boot, has_boot, traffic_binds),
-};
-static const struct ctl_binds stats_binds = TABLE(instance_stats, stats_rows);
-#undef P
-#undef O
-
-#define P PB(InstanceView)
-#define O struct ctl_view
-static const struct ctl_bind view_rows[] = {
-    MAYBE(spec, spec, has_spec, ctl_binds_spec),
-    MAYBE(status, status, has_status, status_binds),
-    MAYBE(stats, stats, has_stats, stats_binds),
-};
-static const struct ctl_binds view_binds = TABLE(instance_view, view_rows);
-#undef P
-#undef O
-
-#define P PB(NodeInfo)
-#define O struct ctl_node_info
-static const struct ctl_bind node_info_rows[] = {
-    TEXT(node_id, node_id),
-    TEXT(boot_id, boot_id),
-    U64(start_time_ms, start_time_ms),
-    TEXT(software, software),
-    TEXT(os, os),
-    TEXT(arch, arch),
-    U32(cpus, cpus),
-    U64(mem_total, mem_total),
-    U32(instances, instances),
-    U32(max_instances, max_instances),
-    U64(applied_revision, applied_revision),
-    U64(epoch, epoch),
-    TEXT(controller_id, controller_id),
-    ENUM(state, state, node_state),
-    WORDS(features, features),
-    U32(pid, pid),
-};
-static const struct ctl_binds node_info_binds = TABLE(node_info, node_info_rows);
-#undef P
-#undef O
-
-#define P PB(Nack)
-#define O struct ctl_nack
-static const struct ctl_bind nack_rows[] = {
-    ID(id, id, false),
-    U64(revision, revision),
-    ENUM(code, code, code),
-    TEXT(text, text),
-};
-static const struct ctl_binds nack_binds = TABLE(nack, nack_rows);
-#undef P
-#undef O
-
-#define P PB(LogLine)
-#define O struct ctl_line
-static const struct ctl_bind line_rows[] = {
-    ID(id, id, false),
-    LEVEL(level, level, false),
-    U64(time_ms, time_ms),
-    LONG(text, text, CTL_LINE_MAX, true),
-};
-static const struct ctl_binds line_binds = TABLE(log_line, line_rows);
-#undef P
-#undef O
-
-#define P PB(SessionEnd)
-#define O struct ctl_session_end
-static const struct ctl_bind session_rows[] = {
-    ID(id, id, false),
-    BOOL(udp, udp),
-    TEXT(peer, peer),
-    TEXT(target, target),
-    U64(start_ms, start_ms),
-    U32(duration_ms, duration_ms),
-    U64(rx, rx),
-    U64(tx, tx),
-    TEXT(reason, reason),
-};
-static const struct ctl_binds session_binds = TABLE(session_end, session_rows);
-#undef P
-#undef O
-
-#define P PB(Metric)
-#define O struct ctl_metric
-static const struct ctl_bind metric_rows[] = {
-    TEXT(name, name),
-    NUMBERS(values, values, n, CTL_METRICS_MAX),
-    U64(sum, sum),
-    NUMBERS(bounds, bounds, nbounds, CTL_METRICS_MAX),
-};
-static const struct ctl_binds metric_binds = TABLE(metric, metric_rows);
-#undef P
-#undef O
-
-#define P PB(InstanceMetrics)
-#define O struct ctl_instance_metrics
-static const struct ctl_bind instance_metrics_rows[] = {
-    ID(id, id, false),
-    U32(starts, starts),
-    MANY(metrics, metrics, n, CTL_METRICS_MAX, metric_binds),
-};
-static const struct ctl_binds instance_metrics_binds =
-    TABLE(instance_metrics, instance_metrics_rows);
-#undef P
-#undef O
+#include "wire/ctl_rows.h"
 
 /* ------------------------------------------------------------- requests */
 
@@ -403,7 +145,7 @@ const struct ctl_binds ctl_binds_reply = TABLE(reply, reply_rows);
 #define P PB(HelloResult)
 static const struct ctl_bind hello_result_rows[] = {
     U32(version, hello.version),
-    ONE(info, hello.info, node_info_binds, false),
+    ONE(info, hello.info, ctl_binds_node_info, false),
     BOOL(need_snapshot, hello.need_snapshot),
 };
 #undef P
@@ -420,12 +162,12 @@ static const struct ctl_bind snapshot_result_rows[] = {
     U32(changed, snapshot.changed),
     U32(removed, snapshot.removed),
     U32(unchanged, snapshot.unchanged),
-    MANY(nacks, snapshot.nacks, snapshot.n, CTL_NACKS_MAX, nack_binds),
+    MANY(nacks, snapshot.nacks, snapshot.n, CTL_NACKS_MAX, ctl_binds_nack),
 };
 #undef P
 #define P PB(InstancePage)
 static const struct ctl_bind page_rows[] = {
-    MANY(instances, list.views, list.n, CTL_PAGE_MAX, view_binds),
+    MANY(instances, list.views, list.n, CTL_PAGE_MAX, ctl_binds_view),
     ID(next, list.next, false),
 };
 #undef P
@@ -488,25 +230,25 @@ static const struct ctl_bind lease_rows[] = {
 #undef P
 #define P PB(InstanceChanges)
 static const struct ctl_bind changes_rows[] = {
-    MANY(changes, changes, n, CTL_CHUNK_MAX, status_binds),
+    MANY(changes, changes, n, CTL_CHUNK_MAX, ctl_binds_status),
 };
 #undef P
 #define P PB(StatsBatch)
 static const struct ctl_bind stats_batch_rows[] = {
     U32(interval_ms, interval_ms),
     BOOL(full, full),
-    MANY(stats, stats, n, CTL_PAGE_MAX, stats_binds),
+    MANY(stats, stats, n, CTL_PAGE_MAX, ctl_binds_stats),
 };
 #undef P
 #define P PB(LogBatch)
 static const struct ctl_bind logs_rows[] = {
-    MANY(lines, lines, n, CTL_LINES_MAX, line_binds),
+    MANY(lines, lines, n, CTL_LINES_MAX, ctl_binds_line),
     U64(dropped, dropped),
 };
 #undef P
 #define P PB(SessionBatch)
 static const struct ctl_bind sessions_rows[] = {
-    MANY(sessions, sessions, n, CTL_LINES_MAX, session_binds),
+    MANY(sessions, sessions, n, CTL_LINES_MAX, ctl_binds_session),
     U64(dropped, dropped),
 };
 #undef P
@@ -518,7 +260,7 @@ static const struct ctl_bind overflow_rows[] = {
 #define P PB(MetricsBatch)
 static const struct ctl_bind metrics_rows[] = {
     U32(interval_ms, interval_ms),
-    MANY(instances, metrics, n, CTL_PAGE_MAX, instance_metrics_binds),
+    MANY(instances, metrics, n, CTL_PAGE_MAX, ctl_binds_instance_metrics),
 };
 #undef P
 
@@ -547,15 +289,15 @@ const struct ctl_binds *ctl_binds_result(enum ctl_command c, size_t *at)
 	*at = 0;
 	if (c == CTL_CMD_INFO) {
 		*at = offsetof(struct ctl_reply, info);
-		return &node_info_binds;
+		return &ctl_binds_node_info;
 	}
 	if (c == CTL_CMD_APPLY || c == CTL_CMD_ACTION) {
 		*at = offsetof(struct ctl_reply, status);
-		return &status_binds;
+		return &ctl_binds_status;
 	}
 	if (c == CTL_CMD_GET) {
 		*at = offsetof(struct ctl_reply, get);
-		return &view_binds;
+		return &ctl_binds_view;
 	}
 	return of(results, sizeof results / sizeof results[0], (size_t)c);
 }
