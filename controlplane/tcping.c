@@ -8,38 +8,26 @@
 #include "base/mono.h"
 #include "base/num.h"
 #include "core/addr.h"
+#include "helpers.h"
 
 #include <utlist.h>
 
 #include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 #define ADDRS_MAX 8
-#define STACK	  (256 * 1024)
 
-/* What threads reach; freed by the last one that lets go. */
-struct shared {
-	pthread_mutex_t lock;
-	struct lookup *done; /* under lock */
-	int fd;		     /* eventfd */
-	atomic_int refs;
-};
-
-/* One getaddrinfo. Owned by its thread, then by shared->done. */
+/* One getaddrinfo. Owned by the helpers until it ends. */
 struct lookup {
-	struct lookup *next;
-	struct shared *shared;	    /* one reference */
-	struct tcping_probe *probe; /* of the loop; NULL = nobody waits any more */
+	struct helper_job job;
+	struct tcping *owner;
+	struct tcping_probe *probe; /* NULL = nobody waits any more */
 	char host[NP_HOST_MAX + 1];
 	uint16_t port;
 	int rc;
@@ -68,29 +56,13 @@ struct tcping_probe {
 struct tcping {
 	struct event_base *base;
 	int64_t timeout_ms;
-	struct shared *shared;
-	struct event *wake;
+	struct helpers *helpers; /* owned; as many threads as slots */
 	struct tcping_probe *probes, *waiting;
 	unsigned slots, queued;
 };
 
 static void probe_connect(struct tcping_probe *p);
 static void waiting_start(struct tcping *t);
-
-static void shared_put(struct shared *s)
-{
-	struct lookup *l;
-
-	if (atomic_fetch_sub(&s->refs, 1) != 1)
-		return;
-	while ((l = s->done) != NULL) {
-		s->done = l->next;
-		np_free(l);
-	}
-	close(s->fd);
-	pthread_mutex_destroy(&s->lock);
-	np_free(s);
-}
 
 /* --- end of a probe ---------------------------------------------------------------------------- */
 
@@ -232,13 +204,11 @@ static void probe_connect(struct tcping_probe *p)
 
 /* --- names ------------------------------------------------------------------------------------- */
 
-static void *lookup_run(void *arg)
+static void lookup_run(struct helper_job *job)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	struct lookup *l = arg;
-	struct shared *s = l->shared;
+	struct lookup *l = (struct lookup *)job;
 	struct addrinfo *list = NULL;
-	uint64_t one = 1;
 
 	l->rc = getaddrinfo(l->host, NULL, &hints, &list);
 	for (struct addrinfo *ai = l->rc == 0 ? list : NULL; ai != NULL && l->n < ADDRS_MAX;
@@ -254,40 +224,27 @@ static void *lookup_run(void *arg)
 	}
 	if (l->rc == 0)
 		freeaddrinfo(list);
-	pthread_mutex_lock(&s->lock);
-	LL_PREPEND(s->done, l);
-	pthread_mutex_unlock(&s->lock);
-	(void)!write(s->fd, &one, sizeof(one));
-	shared_put(s);
-	return NULL;
 }
+
+static void lookup_drop(struct helper_job *job)
+{
+	np_free(job);
+}
+
+static void lookup_done(struct helper_job *job);
 
 static bool lookup_start(struct tcping_probe *p)
 {
-	struct shared *s = p->owner->shared;
 	struct lookup *l = np_calloc(1, sizeof(*l));
-	pthread_attr_t attr;
-	sigset_t all, old;
-	pthread_t thread;
-	int rc;
 
 	if (l == NULL)
 		return false;
-	l->shared = s;
+	l->job = (struct helper_job){.run = lookup_run, .done = lookup_done, .drop = lookup_drop};
+	l->owner = p->owner;
 	l->probe = p;
 	l->port = p->hp.port;
 	memcpy(l->host, p->hp.host, sizeof(l->host));
-	atomic_fetch_add(&s->refs, 1);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK);
-	rc = pthread_create(&thread, &attr, lookup_run, l);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0) {
-		shared_put(s);
+	if (helpers_submit(p->owner->helpers, &l->job) != NP_OK) {
 		np_free(l);
 		return false;
 	}
@@ -316,31 +273,12 @@ static void lookup_take(struct tcping *t, struct lookup *l)
 	probe_connect(p);
 }
 
-static struct lookup *done_take(struct shared *s)
+static void lookup_done(struct helper_job *job)
 {
-	struct lookup *list;
+	struct lookup *l = (struct lookup *)job;
 
-	pthread_mutex_lock(&s->lock);
-	list = s->done;
-	s->done = NULL;
-	pthread_mutex_unlock(&s->lock);
-	return list;
-}
-
-static void tcping_on_wake(evutil_socket_t fd, short what, void *arg)
-{
-	struct tcping *t = arg;
-	struct lookup *list, *l;
-	uint64_t n;
-
-	(void)what;
-	(void)!read(fd, &n, sizeof(n));
-	list = done_take(t->shared);
-	while ((l = list) != NULL) {
-		list = l->next;
-		lookup_take(t, l);
-		np_free(l);
-	}
+	lookup_take(l->owner, l);
+	np_free(l);
 }
 
 /* --- a question -------------------------------------------------------------------------------- */
@@ -459,22 +397,6 @@ struct tcping_probe *tcping_start(struct tcping *t, const char *target, tcping_d
 
 /* --- life -------------------------------------------------------------------------------------- */
 
-static struct shared *shared_new(void)
-{
-	struct shared *s = np_calloc(1, sizeof(*s));
-
-	if (s == NULL)
-		return NULL;
-	s->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (s->fd == -1) {
-		np_free(s);
-		return NULL;
-	}
-	pthread_mutex_init(&s->lock, NULL);
-	atomic_init(&s->refs, 1);
-	return s;
-}
-
 enum np_err tcping_new(struct event_base *base, int64_t timeout_ms, struct tcping **out)
 {
 	struct tcping *t = np_calloc(1, sizeof(*t));
@@ -483,11 +405,8 @@ enum np_err tcping_new(struct event_base *base, int64_t timeout_ms, struct tcpin
 		return NP_ENOMEM;
 	t->base = base;
 	t->timeout_ms = timeout_ms;
-	t->shared = shared_new();
-	if (t->shared != NULL)
-		t->wake = event_new(base, t->shared->fd, EV_READ | EV_PERSIST, tcping_on_wake, t);
-	if (t->wake == NULL || event_add(t->wake, NULL) != 0) {
-		tcping_free(t);
+	if (helpers_new(base, TCPING_SLOTS, &t->helpers) != NP_OK) {
+		np_free(t);
 		return NP_ENOMEM;
 	}
 	*out = t;
@@ -503,9 +422,6 @@ void tcping_free(struct tcping *t)
 		probe_fail(t->probes, "the master ends");
 	while (t->waiting != NULL)
 		probe_fail(t->waiting, "the master ends");
-	if (t->wake != NULL)
-		event_free(t->wake);
-	if (t->shared != NULL)
-		shared_put(t->shared);
+	helpers_free(t->helpers);
 	np_free(t);
 }
