@@ -13,6 +13,7 @@
 #include "resolve.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -24,14 +25,20 @@
 
 /* Rounds of mail at the end: no chain of messages is longer. */
 #define STOP_ROUNDS 8
+/* Memory goes back to the system so long after so many objects were freed. */
+#define TRIM_GRAVES   64
+#define TRIM_AFTER_MS 5000
+#define TRIM_KEEP     (256 * 1024)
 
 struct worker_private {
 	pthread_t thread;
 	bool running;
 	int wake_fd;
 	struct event *wake_event;
-	bool ended;	     /* the loop's own view of stop */
-	bool now_is_of_pass; /* now was taken in this pass */
+	struct event *trim_event; /* pending: memory was freed and is not given back yet */
+	unsigned freed;		  /* graves since it was */
+	bool ended;		  /* the loop's own view of stop */
+	bool now_is_of_pass;	  /* now was taken in this pass */
 	uint32_t pass;
 	pthread_mutex_t lock; /* guards the three below; the data plane's only lock */
 	struct mail *first, **last;
@@ -180,15 +187,35 @@ static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
 	worker_take_mail(w);
 }
 
+/*
+ * What ends lies scattered between what lives on, where free() finds no whole end of the heap to
+ * give back: 80 MiB stayed after 4 000 TLS sessions. The walk through the heap holds up all threads
+ * that need memory, some milliseconds then, so it waits for the end of a wave.
+ */
+static void worker_on_trim(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	w->p->freed = 0;
+	malloc_trim(TRIM_KEEP);
+}
+
 static void empty_graveyard(struct worker_private *p)
 {
+	const struct timeval later = tv_of_ms(TRIM_AFTER_MS);
 	struct grave *g = p->graves, *next;
 
 	p->graves = NULL;
 	for (; g != NULL; g = next) {
 		next = g->next;
 		g->release(g);
+		p->freed++;
 	}
+	if (p->freed >= TRIM_GRAVES && p->trim_event != NULL &&
+	    !evtimer_pending(p->trim_event, NULL))
+		evtimer_add(p->trim_event, &later);
 }
 
 /*
@@ -240,6 +267,8 @@ static void worker_release(struct worker *w)
 		w->udp_free(w->udp);
 	if (p->wake_event != NULL)
 		event_free(p->wake_event);
+	if (p->trim_event != NULL)
+		event_free(p->trim_event);
 	if (w->base != NULL)
 		event_base_free(w->base);
 	if (p->wake_fd != -1)
@@ -282,10 +311,11 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 	if (p->wake_fd == -1)
 		return NP_ESYS;
 	p->wake_event = event_new(w->base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
+	p->trim_event = evtimer_new(w->base, worker_on_trim, w);
 	w->resolver = resolver_new(w);
 	w->pipes = pipe_pool_new(w);
-	if (p->wake_event == NULL || w->resolver == NULL || w->pipes == NULL ||
-	    event_add(p->wake_event, NULL) != 0)
+	if (p->wake_event == NULL || p->trim_event == NULL || w->resolver == NULL ||
+	    w->pipes == NULL || event_add(p->wake_event, NULL) != 0)
 		return NP_ENOMEM;
 	return NP_OK;
 }

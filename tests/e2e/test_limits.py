@@ -451,3 +451,24 @@ def test_environment__bad_value__warned_about_and_ignored(bench):
     for name in ("NP_HANDSHAKE_TIMEOUT", "NP_POOL_GET_TIMEOUT", "NP_WORKERS"):
         t.server.wait_line(name, "WARN")
     assert ask(t.visit)
+
+
+# ------------------------------------------------------------------ memory
+
+@pytest.mark.timeout(180)
+def test_memory__many_tls_sessions_have_ended__given_back_to_the_system(bench):
+    """Half of what they took at least: the channels of the pool stay, and the rest lies between them."""
+    t = bench.link("reverse", 1, target=bench.farm(), client={"max": 1024})
+    assert ask(t.visit)
+    before = [n.rss() for n in t.nodes]
+    held = [bench.dial(t.visit) for _ in range(700)]
+    for s in held:
+        s.sendall(b"x")
+    for s in held:
+        assert read_n(s, 1) == b"x"
+    peak = [n.rss() for n in t.nodes]
+    assert min(p - b for p, b in zip(peak, before)) > 6 << 20, "the sessions take less than this test needs"
+    for s in held:
+        s.close()
+    for node, b, p in zip(t.nodes, before, peak):
+        wait_for("the memory is back", lambda n=node, b=b, p=p: n.rss() < b + (p - b) / 2, 60, step=0.5)
