@@ -115,14 +115,6 @@ void instance_slot_give(struct instance *inst)
 	atomic_fetch_sub_explicit(&inst->sessions, 1, memory_order_relaxed);
 }
 
-void instance_new_trace(struct instance *inst, uint8_t trace[NP_TRACE_LEN])
-{
-	uint64_t n = atomic_fetch_add_explicit(&inst->trace_next, 1, memory_order_relaxed);
-
-	memcpy(trace, inst->trace_base, sizeof(inst->trace_base));
-	memcpy(trace + sizeof(inst->trace_base), &n, sizeof(n));
-}
-
 uint32_t instance_pool_idle(const struct instance *inst)
 {
 	if (inst->mode == MODE_SINGLE)

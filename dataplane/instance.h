@@ -149,12 +149,13 @@ struct instance {
 	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
 	unsigned strangers_said, strangers_more;  /* WARN lines of this second; what was not said */
 	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */
-	_Atomic uint64_t trace_next;
-	_Atomic uint32_t trace_queries; /* on their way between workers */
-	uint8_t trace_base[8];
-	_Atomic int64_t ping_us;    /* round trip of the control channel; -1 = none */
-	_Atomic uint32_t pool_seen; /* instance_pool_idle, looked at once a second */
-	_Atomic int64_t dial_us;    /* last connect to a target; -1 = none */
+	_Atomic uint32_t trace_queries;		  /* on their way between workers */
+	uint8_t trace_base[8];			  /* random; see pool_assign */
+	struct worker *handed_to;		  /* single-end: where the last visitor went */
+	_Atomic uint32_t handing;		  /* so many are on their way there */
+	_Atomic int64_t ping_us;		  /* round trip of the control channel; -1 = none */
+	_Atomic uint32_t pool_seen;		  /* instance_pool_idle, looked at once a second */
+	_Atomic int64_t dial_us;		  /* last connect to a target; -1 = none */
 	_Atomic bool draining;
 	struct event *report_timer, *drain_timer;
 	struct instance *report_prev, *report_next; /* once a second: see report.c */
@@ -264,8 +265,6 @@ void instance_close_visitors(struct instance *inst);
  * counts it out. */
 bool instance_slot_take(struct instance *inst);
 void instance_slot_give(struct instance *inst);
-/* instance_new_trace - 16 bytes, unique per session. Thread: any. */
-void instance_new_trace(struct instance *inst, uint8_t trace[NP_TRACE_LEN]);
 /* instance_accept_pauses - the log line of a listener that pauses (@err) or goes on (0). */
 void instance_accept_pauses(const struct instance *inst, int err);
 /* instance_pool_idle - idle channels or target connections now: POOL of the checkpoint. Thread:

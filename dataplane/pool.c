@@ -58,6 +58,7 @@ static void peer_release(struct grave *g)
 	struct peer *p = (struct peer *)((char *)g - offsetof(struct peer, grave));
 
 	p->magic = 0;
+	dial_order_release(&p->order);
 	np_wipe(p->d, sizeof(p->d));
 	np_free(p->replay);
 	np_free(p);
@@ -83,6 +84,7 @@ struct peer *peer_new(struct instance *inst)
 	}
 	p->magic = PEER_MAGIC;
 	p->grave.release = peer_release;
+	dial_order_init(&p->order);
 	p->inst = inst;
 	p->idle_target = UINT32_MAX;
 	inst->pool.told = 0; /* it has not heard of those who wait */
@@ -196,10 +198,24 @@ static void on_handover(struct worker *w, struct mail *m)
 	session_start_ingress(v->channel, v);
 }
 
+/* One after the other within a session with the other end, which dials in this order. */
+static void visitor_name(struct peer *p, struct visitor *v)
+{
+	uint8_t base[ORDER_BASE_LEN];
+
+	if (v->has_trace)
+		return;
+	for (size_t i = 0; i < sizeof(base); i++)
+		base[i] = p->inst->trace_base[i] ^ p->session_id[i];
+	dial_order_trace(base, ++p->visitors, v->trace);
+	v->has_trace = true;
+}
+
 static void pool_assign(struct peer *p, struct visitor *v)
 {
 	struct channel *ch = p->idle;
 
+	visitor_name(p, v);
 	DL_DELETE2(p->idle, ch, hprev, hnext);
 	p->nidle--;
 	ch->h_idle = false;

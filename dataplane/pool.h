@@ -10,6 +10,7 @@
 
 #include "core/addr.h"
 #include "core/tunnel_fsm.h"
+#include "dial_order.h"
 #include "reason.h"
 #include "wire/tunnel_msg.h"
 #include "worker.h"
@@ -52,10 +53,12 @@ struct peer {
 	unsigned makers;    /* being made (client) */
 	struct channel *datagram[PEER_DATAGRAM_CHANNELS];
 	unsigned ndatagram;
-	_Atomic uint32_t busy;	/* turns running; workers count */
-	_Atomic uint32_t opens; /* turns begun; workers count (egress) */
-	uint32_t assigned;	/* visitors given to its channels and not back (ingress, home) */
-	uint32_t idle_target;	/* PoolTarget of the other end; UINT32_MAX = none said */
+	_Atomic uint32_t busy;	 /* turns running; workers count */
+	_Atomic uint32_t opens;	 /* turns begun; workers count (egress) */
+	struct dial_order order; /* of dials (egress); has a lock of its own */
+	uint64_t visitors;	 /* given to its channels so far: their trace ids (ingress, home) */
+	uint32_t assigned;	 /* visitors given to its channels and not back (ingress, home) */
+	uint32_t idle_target;	 /* PoolTarget of the other end; UINT32_MAX = none said */
 	unsigned failures;
 	int64_t penalty_ms;
 	struct np_mono passed_until;

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "channel_turn.h"
+#include "dial_order.h"
 #include "relay.h"
 #include "session_priv.h"
 #include "shard.h"
@@ -171,6 +172,7 @@ static void session_let_go(struct session *s, bool abort)
 		dial_cancel(s->dial);
 	s->dial = NULL;
 	trace_forget(s);
+	dial_order_forget(s);
 	relay_forget(s);
 	worker_undefer(sh->worker, &s->task);
 	side_close(&s->outer, abort);
@@ -259,6 +261,7 @@ static void session_requeue(struct session *s, bool same_boot, uint8_t attempt)
 	v->has_slot = true;
 	v->attempt = attempt;
 	memcpy(v->trace, s->trace, NP_TRACE_LEN);
+	v->has_trace = true;
 	v->same_boot = same_boot;
 	memcpy(v->origin, ch->origin, sizeof(v->origin));
 	v->rx = s->rx;

@@ -64,6 +64,7 @@ struct session {
 	bool half_close_due; /* egress: FIN came before the target was connected */
 	struct trace_query
 	    *query; /* owned by itself; an attempt 2 asks whether attempt 1 delivered */
+	struct order_wait *order_wait; /* egress: an earlier visitor is to be dialled first */
 	char target[SESSION_TARGET_MAX];
 	uint8_t bulk[2]; /* by RATE_RX, RATE_TX: large reads in a row, see relay_priv.h */
 	uint64_t rx, tx;
@@ -108,6 +109,8 @@ void session_half_close(struct session *s);
 /* session_trace_answer - egress, attempt 2: may the target be dialled, or was the first one
  * delivered? */
 void session_trace_answer(struct session *s, bool delivered);
+/* session_order_go - egress: it is its turn to dial. */
+void session_order_go(struct session *s);
 void session_tick(struct session *s, struct np_mono now);
 /* session_set_state - the one door. */
 void session_set_state(struct session *s, enum session_state state);

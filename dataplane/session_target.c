@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "channel_turn.h"
+#include "dial_order.h"
 #include "relay.h"
 #include "runtime.h"
 #include "session_priv.h"
@@ -110,6 +111,17 @@ static void egress_dial(struct session *s)
 		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY);
 }
 
+void session_order_go(struct session *s)
+{
+	struct dial_order *o = &s->channel->peer->order;
+	uint8_t trace[NP_TRACE_LEN];
+
+	memcpy(trace, s->trace, sizeof(trace));
+	s->order_wait = NULL;
+	egress_dial(s);
+	dial_order_passed(o, trace); /* connect was called, if the name was known */
+}
+
 void session_trace_answer(struct session *s, bool delivered)
 {
 	if (s->state != SESSION_DIALING)
@@ -170,10 +182,12 @@ void session_start_egress(struct channel *ch, uint8_t attempt, const struct np_p
 	s->channel = ch;
 	ch->session = s;
 	counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
-	if (attempt == 1)
-		egress_dial(s);
-	else if (trace_ask(s) != NP_OK)
+	if (attempt == 1) {
+		if (dial_order_enter(&ch->peer->order, sh->worker, s))
+			session_order_go(s);
+	} else if (trace_ask(s) != NP_OK) {
 		egress_refuse(ch, s, NP_REASON_NO_MEMORY);
+	}
 }
 
 /* -- single-end -- */

@@ -277,7 +277,8 @@ void single_take(struct instance *inst, struct visitor *v)
 	np_pool_fill_opened(&s->fill);
 	drop_old(s, now);
 	while (s->idle != NULL && v->target_fd == -1) {
-		struct ready *r = s->idle;
+		/* The oldest: the target has accepted them in this order, and visitors come in it. */
+		struct ready *r = s->idle->prev;
 
 		idle_remove(r);
 		if (!is_closed(r->fd)) {

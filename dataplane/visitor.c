@@ -354,9 +354,12 @@ static void on_begin_mail(struct worker *w, struct mail *m)
 {
 	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
 
+	struct instance *inst = v->inst;
+
 	(void)w;
 	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
 	visitor_begin(v);
+	atomic_fetch_sub_explicit(&inst->handing, 1, memory_order_release);
 }
 
 /* Only the home worker may ask for the context. */
@@ -388,9 +391,22 @@ void visitor_local(int fd, struct np_addr *out)
 	np_addr_unmap(out);
 }
 
+/*
+ * Single-end visitors are spread over the workers, and their targets see them in the order in which
+ * they came: while one is on its way to another worker, those behind it go the same way.
+ */
+static struct worker *visitor_worker(struct instance *inst)
+{
+	if (inst->mode != MODE_SINGLE)
+		return inst->home;
+	if (atomic_load_explicit(&inst->handing, memory_order_acquire) == 0)
+		inst->handed_to = worker_pick();
+	return inst->handed_to;
+}
+
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 {
-	struct worker *w = inst->mode == MODE_SINGLE ? worker_pick() : inst->home;
+	struct worker *w = visitor_worker(inst);
 	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
 	struct visitor *v = np_calloc(1, sizeof(*v));
 
@@ -407,10 +423,8 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 	visitor_init(v, inst, home);
 	v->peer = *peer;
 	np_addr_unmap(&v->peer);
-	if (inst->mode != MODE_SINGLE) {
+	if (inst->mode != MODE_SINGLE)
 		visitor_local(fd, &v->local);
-		instance_new_trace(inst, v->trace);
-	}
 	stream_init(&v->stream, fd);
 	if (inst->mode != MODE_SINGLE &&
 	    v->local.len == 0) { /* without it no OPEN can be written */
@@ -437,6 +451,7 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 		visitor_begin(v);
 		return;
 	}
+	atomic_fetch_add_explicit(&inst->handing, 1, memory_order_relaxed);
 	v->mail.deliver = on_begin_mail;
 	worker_post(w, &v->mail);
 }

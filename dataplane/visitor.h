@@ -47,6 +47,7 @@ struct visitor {
 	/* second attempt */
 	uint8_t attempt; /* 1, 2 */
 	uint8_t trace[NP_TRACE_LEN];
+	bool has_trace; /* it was given to a channel before */
 	bool same_boot; /* only a channel to origin may be taken */
 	uint8_t origin[PEER_ORIGIN_LEN];
 	/* single-end: a connection to the target made in advance */

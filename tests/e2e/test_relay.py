@@ -6,6 +6,8 @@ NP_TEST_TURNS: sessions of a run, for longer ones by hand.
 import os
 import random
 import signal
+import socket
+import threading
 import time
 
 import pytest
@@ -189,3 +191,53 @@ def test_pipes__no_descriptors_for_them__copied(bench, flow, tls):
     w.join()
     for s in held:
         s.close()
+
+# ------------------------------------------------------------------ order of arrival
+
+class InOrder:
+    """A target that notes the first byte of each connection, in the order in which they were accepted."""
+
+    def __init__(self, addr):
+        self.addr, self.seen = addr, []
+        self._ls = socket.create_server(addr[:2], backlog=1024)
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    def _loop(self):
+        held = []
+        while True:
+            try:
+                s, _ = self._ls.accept()
+            except OSError:
+                return
+            s.settimeout(20)
+            try:
+                self.seen.append(s.recv(1))
+            except OSError:
+                self.seen.append(None)
+            held.append(s)
+            if len(held) > 8:
+                held.pop(0).close()
+
+    def close(self):
+        self._ls.shutdown(socket.SHUT_RDWR)
+        self._ls.close()
+
+
+@over(flows=("reverse", "forward", "single"), sanitize=("reverse-0", "single"))
+def test_order__two_visitors_at_once__the_target_sees_them_as_they_came(bench, flow, tls):
+    """200 pairs, four workers at each end. The egress waits for a late one 20 ms, which a busy machine may take."""
+    target = bench.keep(InOrder(bench.addr(9)))
+    t = bench.link(flow, tls, target=target, env={"NP_WORKERS": "4"}, client={"min": 0 if flow == "single" else 8})
+    for i in range(200):
+        seen = len(target.seen)
+        a, b = dial(t.visit, 20), dial(t.visit, 20)
+        a.sendall(b"a")
+        b.sendall(b"b")
+        wait_for(f"pair {i}: {target.seen[seen:]}", lambda: len(target.seen) >= seen + 2, 20, 0.0005)
+        a.close()
+        b.close()
+    pairs = list(zip(target.seen[::2], target.seen[1::2]))
+    swapped = sum(p != (b"a", b"b") for p in pairs)
+    print(f"{swapped} of {len(pairs)} swapped")
+    assert swapped <= 1
