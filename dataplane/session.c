@@ -121,6 +121,21 @@ static void session_task(struct worker *w, struct task *t)
 	session_pump(s);
 }
 
+static void init_by_role(struct session *s)
+{
+	if (s->role != SESSION_SINGLE) {
+		s->attempt = 1;
+		np_buf_init(&s->kept, VISITOR_KEEP_MAX);
+		return;
+	}
+	stream_init(&s->inner.stream, -1);
+	np_halfclose_init(&s->half);
+	for (int dir = 0; dir < 2; dir++) {
+		np_buf_init(&s->pending[dir], WORKER_SCRATCH);
+		pipe_init(&s->pipe[dir]);
+	}
+}
+
 struct session *session_new(struct shard *sh, enum session_role role)
 {
 	struct session *s = np_calloc(1, sizeof(*s));
@@ -132,23 +147,42 @@ struct session *session_new(struct shard *sh, enum session_role role)
 	s->shard = sh;
 	s->role = role;
 	s->task.run = session_task;
-	s->attempt = 1;
 	stream_init(&s->outer.stream, -1);
-	stream_init(&s->inner.stream, -1);
+	init_by_role(s);
 	s->wait[RATE_RX] = (struct session_wait){.session = s, .dir = RATE_RX};
 	s->wait[RATE_TX] = (struct session_wait){.session = s, .dir = RATE_TX};
-	np_buf_init(&s->kept, VISITOR_KEEP_MAX);
-	np_buf_init(&s->pending[NP_DIR_UP], WORKER_SCRATCH);
-	np_buf_init(&s->pending[NP_DIR_DOWN], WORKER_SCRATCH);
-	pipe_init(&s->pipe[NP_DIR_UP]);
-	pipe_init(&s->pipe[NP_DIR_DOWN]);
-	np_halfclose_init(&s->half);
 	s->start = s->last_active = worker_pass_now(sh->worker);
 	DL_APPEND(sh->sessions, s);
 	shard_wake(sh);
 	atomic_fetch_add_explicit(&sh->worker->load, 1, memory_order_relaxed);
 	counter_begins(&sh->counters, &sh->counters.tcps);
 	return s;
+}
+
+static void leave_tunnel(struct session *s)
+{
+	struct channel *ch = s->channel;
+
+	ch->session = NULL;
+	pipe_give(s->shard->worker, &ch->in); /* bytes in it are nobody's now */
+	if (s->role == SESSION_EGRESS) {
+		ch->has_last_trace = true;
+		ch->last_delivered = s->delivered;
+		memcpy(ch->last_trace, s->trace, NP_TRACE_LEN);
+	}
+	s->channel = NULL;
+	trace_forget(s);
+	dial_order_forget(s);
+	np_buf_release(&s->kept);
+}
+
+static void leave_target(struct session *s, bool abort)
+{
+	side_close(&s->inner, abort);
+	for (int dir = 0; dir < 2; dir++) {
+		np_buf_release(&s->pending[dir]);
+		pipe_give(s->shard->worker, &s->pipe[dir]);
+	}
 }
 
 /* Everything but the record and the slot: what a session holds. Sockets are closed or have been
@@ -158,30 +192,16 @@ static void session_let_go(struct session *s, bool abort)
 	struct shard *sh = s->shard;
 
 	session_set_state(s, SESSION_ENDED);
-	if (s->channel != NULL) {
-		s->channel->session = NULL;
-		pipe_give(sh->worker, &s->channel->in); /* bytes in it are nobody's now */
-		if (s->role == SESSION_EGRESS) {
-			s->channel->has_last_trace = true;
-			s->channel->last_delivered = s->delivered;
-			memcpy(s->channel->last_trace, s->trace, NP_TRACE_LEN);
-		}
-	}
-	s->channel = NULL;
 	if (s->dial != NULL)
 		dial_cancel(s->dial);
 	s->dial = NULL;
-	trace_forget(s);
-	dial_order_forget(s);
+	if (s->role == SESSION_SINGLE)
+		leave_target(s, abort);
+	else
+		leave_tunnel(s);
 	relay_forget(s);
 	worker_undefer(sh->worker, &s->task);
 	side_close(&s->outer, abort);
-	side_close(&s->inner, abort);
-	np_buf_release(&s->kept);
-	np_buf_release(&s->pending[NP_DIR_UP]);
-	np_buf_release(&s->pending[NP_DIR_DOWN]);
-	pipe_give(sh->worker, &s->pipe[NP_DIR_UP]);
-	pipe_give(sh->worker, &s->pipe[NP_DIR_DOWN]);
 	DL_DELETE(sh->sessions, s);
 	atomic_fetch_sub_explicit(&sh->worker->load, 1, memory_order_relaxed);
 	counter_ends(&sh->counters, &sh->counters.tcps);
@@ -209,7 +229,7 @@ void session_end(struct session *s, enum np_reason reason, bool abort)
 
 void session_abort(struct session *s, enum np_reason reason)
 {
-	struct channel *ch = s->channel;
+	struct channel *ch = s->role == SESSION_SINGLE ? NULL : s->channel;
 
 	/* What a person stopped ends in order at both ends. */
 	session_end(s, reason, reason != NP_REASON_INSTANCE_STOPPED);
@@ -387,7 +407,7 @@ void session_tick(struct session *s, struct np_mono now)
 
 	if (side_error_late(&s->outer) != 0)
 		session_abort(s, session_outer_reset(s));
-	else if (side_error_late(&s->inner) != 0)
+	else if (s->role == SESSION_SINGLE && side_error_late(&s->inner) != 0)
 		session_abort(s, NP_REASON_TARGET_RESET);
 	else if (s->state == SESSION_OPENING && np_mono_before(s->status_deadline, now)) {
 		channel_post_outcome(s->channel, false);

@@ -58,30 +58,36 @@ struct session {
 	struct task task;
 	struct side outer; /* the visitor (ingress, single) or the target (egress) */
 	struct np_addr visitor, listener;
-	uint8_t trace[NP_TRACE_LEN];
-	uint8_t attempt;
-	bool delivered;	     /* a byte was written to the target */
-	bool half_close_due; /* egress: FIN came before the target was connected */
-	struct trace_query
-	    *query; /* owned by itself; an attempt 2 asks whether attempt 1 delivered */
-	struct order_wait *order_wait; /* egress: an earlier visitor is to be dialled first */
 	char target[SESSION_TARGET_MAX];
 	uint8_t bulk[2]; /* by RATE_RX, RATE_TX: large reads in a row, see relay_priv.h */
 	uint64_t rx, tx;
 	struct np_mono start, last_active;
 	struct session_wait wait[2];
 	struct dial *dial; /* owned while DIALING */
-	/* tunnel */
-	struct channel *channel; /* borrowed; busy with this session */
-	struct np_buf kept;	 /* ingress until STATUS: what was read, for a second attempt */
-	bool same_boot;		 /* a second attempt that only this boot_id may take */
-	bool data_given;	 /* a DATA byte was given to the channel's socket */
-	struct np_mono status_deadline;
-	/* single */
-	struct side inner;	  /* the target */
-	struct np_buf pending[2]; /* by enum np_dir: read and not yet written */
-	struct pipe pipe[2];	  /* by enum np_dir: the same, spliced */
-	struct np_halfclose half;
+	/* By role: thousands of them are held. */
+	union {
+		struct {			 /* INGRESS, EGRESS */
+			struct channel *channel; /* borrowed; busy with this session */
+			struct np_buf kept;	 /* ingress until STATUS: for a second attempt */
+			struct np_mono status_deadline;
+			uint8_t trace[NP_TRACE_LEN];
+			/* egress; owned by themselves: an attempt 2 asks whether attempt 1
+			 * delivered; an earlier visitor is to be dialled first */
+			struct trace_query *query;
+			struct order_wait *order_wait;
+			uint8_t attempt;
+			bool same_boot;	     /* an attempt 2 that only this boot_id may take */
+			bool data_given;     /* a DATA byte was given to the channel's socket */
+			bool delivered;	     /* a byte was written to the target */
+			bool half_close_due; /* FIN came before the target was connected */
+		};
+		struct {			  /* SINGLE */
+			struct side inner;	  /* the target */
+			struct np_buf pending[2]; /* by enum np_dir: read, not yet written */
+			struct pipe pipe[2];	  /* by enum np_dir: the same, spliced */
+			struct np_halfclose half;
+		};
+	};
 };
 
 /* session_start_single - takes @v. Thread: v->shard's worker. */
