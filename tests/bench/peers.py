@@ -68,9 +68,10 @@ class Peer:
 
 
 def version_in(text):
-    """The first thing in a text that looks like a version number."""
-    found = re.search(r"\d+\.\d+(?:\.\d+)*(?:[-+~][\w.]+)*", text)
-    return found.group(0) if found else "?"
+    """What looks like a version number: behind the word, else the first one."""
+    number = r"(\d+\.\d+(?:\.\d+)*(?:[-+~][\w.]+)*)"
+    found = re.search(r"version:?\s+v?" + number, text, re.I) or re.search(number, text)
+    return found.group(1) if found else "?"
 
 
 class Direct(Peer):

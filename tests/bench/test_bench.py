@@ -138,6 +138,8 @@ class Reading(unittest.TestCase):
 
     def test_version_in(self):
         self.assertEqual(peers.version_in("HAProxy version 2.6.12-1+deb12u2 2025"), "2.6.12-1+deb12u2")
+        self.assertEqual(peers.version_in("nginx version: nginx/1.22.1"), "1.22.1")
+        self.assertEqual(peers.version_in("Built: 2026-11-26T12:46:47.06Z\nBuild Version:   0.5.0\n"), "0.5.0")
         self.assertEqual(peers.version_in("none"), "?")
 
 
