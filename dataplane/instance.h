@@ -9,6 +9,7 @@
 #define NP_INSTANCE_H
 
 #include "core/bucket.h"
+#include "core/fair.h"
 #include "core/proof.h"
 #include "core/proxyproto.h"
 #include "counters.h"
@@ -146,6 +147,9 @@ struct instance {
 	bool auth_none;				/* the key is derived from the port */
 	unsigned nshards, stopping_shards;
 	struct np_bucket rate[2];		  /* atomic inside */
+	_Atomic uint32_t rate_waits[2];		  /* directions of TCP that wait for it */
+	struct np_fair udp_fair[2];		  /* what flows of datagrams have of it; home */
+	struct np_fair_flow udp_new[2];		  /* all that are not flows yet; home */
 	_Atomic uint32_t sessions;		  /* TCP and UDP at once: slot */
 	unsigned strangers_said, strangers_more;  /* WARN lines of this second; what was not said */
 	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */

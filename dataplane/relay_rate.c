@@ -19,10 +19,12 @@ static int64_t now_ns(void)
 	return np_mono_now().us * 1000;
 }
 
-/* What one direction may take before the next one has its turn: 5 ms of the rate. */
-static size_t quantum(uint64_t rate)
+/* What one direction may take before the next one has its turn: 5 ms of the rate, less when many
+ * wait, so that a round takes half a second. */
+static size_t quantum(const struct instance *inst, int dir, uint64_t rate)
 {
-	uint64_t q = rate / 200;
+	uint32_t waits = atomic_load_explicit(&inst->rate_waits[dir], memory_order_relaxed);
+	uint64_t q = rate / (waits > 100 ? 2 * (uint64_t)waits : 200);
 
 	if (q < RATE_QUANTUM_MIN)
 		return RATE_QUANTUM_MIN;
@@ -41,9 +43,21 @@ static void throttle_enqueue(struct session_wait *wait, int64_t wait_ns)
 
 	if (!wait->queued) {
 		wait->queued = true;
-		DL_APPEND(sh->throttled[wait->dir], wait);
+		if (wait->credit > 0) /* in the middle of its turn */
+			DL_PREPEND(sh->throttled[wait->dir], wait);
+		else
+			DL_APPEND(sh->throttled[wait->dir], wait);
+		atomic_fetch_add_explicit(&sh->inst->rate_waits[wait->dir], 1,
+					  memory_order_relaxed);
 	}
 	throttle_arm(sh, wait_ns);
+}
+
+static void throttle_dequeue(struct shard *sh, struct session_wait *wait)
+{
+	DL_DELETE(sh->throttled[wait->dir], wait);
+	wait->queued = false;
+	atomic_fetch_sub_explicit(&sh->inst->rate_waits[wait->dir], 1, memory_order_relaxed);
 }
 
 size_t relay_grant(struct session *s, int dir, size_t want)
@@ -58,16 +72,17 @@ size_t relay_grant(struct session *s, int dir, size_t want)
 		return want;
 	if (wait->queued)
 		return 0;
-	if (s->shard->throttled[dir] != NULL && !wait->granted) {
+	if (s->shard->throttled[dir] != NULL && wait->credit == 0) {
 		throttle_enqueue(wait, 1000000);
 		return 0;
 	}
-	wait->granted = false;
-	q = quantum(rate);
+	q = wait->credit > 0 ? wait->credit : quantum(s->shard->inst, dir, rate);
 	want = want < q ? want : q;
 	n = np_bucket_take(b, now_ns(), want, want, &wait_ns);
 	if (n == 0)
 		throttle_enqueue(wait, wait_ns);
+	else
+		wait->credit -= n < wait->credit ? n : wait->credit;
 	return n;
 }
 
@@ -83,21 +98,26 @@ void relay_forget(struct session *s)
 {
 	for (int dir = 0; dir < 2; dir++) {
 		if (s->wait[dir].queued)
-			DL_DELETE(s->shard->throttled[dir], &s->wait[dir]);
-		s->wait[dir].queued = false;
+			throttle_dequeue(s->shard, &s->wait[dir]);
 	}
 }
 
 static void throttle_go(struct session *s, int dir)
 {
-	s->wait[dir].granted = true;
+	/* A turn is so many bytes, in however many pieces they come. */
+	if (s->wait[dir].credit == 0)
+		s->wait[dir].credit =
+		    quantum(s->shard->inst, dir,
+			    atomic_load_explicit(&s->shard->inst->rate[dir].rate_bytes_s,
+						 memory_order_relaxed));
 	if (s->role == SESSION_SINGLE)
 		relay_single(s);
 	else if (dir == RATE_RX)
 		relay_from_outer(s);
 	else if (s->channel != NULL)
 		channel_resume(s->channel);
-	s->wait[dir].granted = false;
+	if (!s->wait[dir].queued)
+		s->wait[dir].credit = 0;
 }
 
 /* The first in line first: it keeps its place until the bucket has its share. */
@@ -115,7 +135,8 @@ static void throttle_run_dir(struct shard *sh, int dir)
 			return;
 		}
 		if (rate != 0) {
-			size_t q = quantum(rate), n = np_bucket_take(b, now_ns(), q, q, &wait_ns);
+			size_t q = wait->credit > 0 ? wait->credit : quantum(sh->inst, dir, rate);
+			size_t n = np_bucket_take(b, now_ns(), q, q, &wait_ns);
 
 			if (n == 0) {
 				throttle_arm(sh, wait_ns);
@@ -123,8 +144,7 @@ static void throttle_run_dir(struct shard *sh, int dir)
 			}
 			np_bucket_refund(b, n);
 		}
-		DL_DELETE(sh->throttled[dir], wait);
-		wait->queued = false;
+		throttle_dequeue(sh, wait);
 		throttle_go(wait->session, dir);
 	}
 }

@@ -31,7 +31,7 @@ struct session_wait {
 	struct session *session;
 	int dir; /* RATE_RX, RATE_TX */
 	bool queued;
-	bool granted; /* it is its turn: may take once before those who wait */
+	size_t credit; /* bytes left of its turn: it may take them before those who wait */
 };
 
 /*

@@ -184,7 +184,7 @@ static void ingress_datagram(struct udp_ingress *u, const struct udp_packet *fro
 		udp_dropped(u->inst, 1);
 		return;
 	}
-	if (!udp_rate(u->inst, RATE_RX, len))
+	if (!udp_rate(u->inst, fl, RATE_RX, len))
 		return;
 	if (!single && ch == NULL) {
 		ch = pool_datagram_channel(u->inst);

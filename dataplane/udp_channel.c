@@ -113,7 +113,7 @@ static void frame_dgram(struct udp_flows *f, struct udp_flow *fl, const uint8_t 
 		return;
 	}
 	udp_flow_touch(fl);
-	if (!udp_rate(inst, RATE_TX, len - 4))
+	if (!udp_rate(inst, fl, RATE_TX, len - 4))
 		return;
 	if (f->ingress)
 		udp_flow_to_visitor(fl, payload + 4, len - 4);

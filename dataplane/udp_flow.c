@@ -20,23 +20,6 @@ struct counters *udp_counters(struct instance *inst)
 	return &inst->shards[inst->home->index]->counters;
 }
 
-bool udp_rate(struct instance *inst, int dir, size_t len)
-{
-	struct np_bucket *b = &inst->rate[dir];
-	int64_t now = np_mono_now().us * 1000, wait;
-	size_t got;
-
-	if (len == 0 || atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed) == 0)
-		return true;
-	got = np_bucket_take(b, now, len, len, &wait);
-	if (got > 0 && got < len) /* more than a burst: goes whole, paid for by what comes later */
-		np_bucket_charge(b, len - got);
-	if (got > 0)
-		return true;
-	counter_add(udp_counters(inst), COUNTER_UDP_DROPPED, 1);
-	return false;
-}
-
 size_t udp_recv_max(void)
 {
 	size_t n = (size_t)runtime.env.udp_data_buf_size;
@@ -236,7 +219,7 @@ static void target_datagram(struct udp_flow *fl, const uint8_t *p, size_t len)
 		udp_dropped(fl->inst, 1);
 		return;
 	}
-	if (!udp_rate(fl->inst, fl->ingress != NULL ? RATE_TX : RATE_RX, len))
+	if (!udp_rate(fl->inst, fl, fl->ingress != NULL ? RATE_TX : RATE_RX, len))
 		return;
 	if (fl->ingress != NULL) {
 		udp_flow_to_visitor(fl, p, len);

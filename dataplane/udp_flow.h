@@ -42,6 +42,7 @@ struct udp_flow {
 	size_t target_index;	   /* of settings */
 	char target[NP_ADDR_TEXT_MAX];
 	uint64_t rx, tx;
+	struct np_fair_flow share[2]; /* of rate=, by direction */
 	struct np_mono start, last;
 	UT_hash_handle hh_key, hh_id;
 };
@@ -99,8 +100,9 @@ bool udp_flow_is_admitted(struct udp_flow *fl);
 bool udp_has_room(struct udp_flows *f, size_t len);
 /* udp_dropped - @n datagrams were. */
 void udp_dropped(struct instance *inst, size_t n);
-/* udp_rate - may @len bytes pass in direction @dir now? Else counted as dropped. */
-bool udp_rate(struct instance *inst, int dir, size_t len);
+/* udp_rate - may @len bytes of @fl (NULL: of a visitor without a flow) pass in direction @dir now? Else
+ * counted as dropped. */
+bool udp_rate(struct instance *inst, struct udp_flow *fl, int dir, size_t len);
 struct counters *udp_counters(struct instance *inst);
 
 #endif

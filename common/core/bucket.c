@@ -94,6 +94,24 @@ void np_bucket_charge(struct np_bucket *b, size_t n)
 					memory_order_relaxed);
 }
 
+int64_t np_bucket_ahead_ns(struct np_bucket *b, int64_t now_ns)
+{
+	int64_t tat = atomic_load_explicit(&b->tat_ns, memory_order_relaxed);
+
+	return tat > now_ns ? tat - now_ns : 0;
+}
+
+void np_bucket_charge_at(struct np_bucket *b, int64_t now_ns, size_t n)
+{
+	int64_t tat = atomic_load_explicit(&b->tat_ns, memory_order_relaxed);
+
+	while (tat < now_ns &&
+	       !atomic_compare_exchange_weak_explicit(&b->tat_ns, &tat, now_ns,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+	np_bucket_charge(b, n);
+}
+
 void np_bucket_refund(struct np_bucket *b, size_t unused)
 {
 	uint64_t rate = atomic_load_explicit(&b->rate_bytes_s, memory_order_relaxed);

@@ -36,6 +36,10 @@ size_t np_bucket_take(struct np_bucket *b, int64_t now_ns, size_t want, size_t l
  * np_bucket_charge - takes @n bytes without asking: what comes later pays for them. After a take.
  */
 void np_bucket_charge(struct np_bucket *b, size_t n);
+/* np_bucket_charge_at - the same without a take before: an idle bucket does not pay with time that is
+ * over. np_bucket_ahead_ns - how far it is used up: 0 = full, the burst = empty, more = in debt. */
+void np_bucket_charge_at(struct np_bucket *b, int64_t now_ns, size_t n);
+int64_t np_bucket_ahead_ns(struct np_bucket *b, int64_t now_ns);
 /* np_bucket_refund - gives back what was taken and not used. After a change of rate roughly. */
 void np_bucket_refund(struct np_bucket *b, size_t unused);
 

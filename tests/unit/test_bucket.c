@@ -236,6 +236,22 @@ static void bucket_charge__more_than_a_burst__paid_for_by_what_comes_later(void 
 	assert_true(np_bucket_take(&b, START + 381 * 1000000, 1, 1, &wait) > 0);
 }
 
+static void bucket_charge_at__idle_bucket__pays_from_now_on(void **state)
+{
+	const int64_t s = 1000000000;
+	struct np_bucket b;
+	int64_t wait;
+
+	(void)state;
+	np_bucket_init(&b, 1000000);
+	assert_int_equal(np_bucket_ahead_ns(&b, 50 * s), 0);
+	np_bucket_charge_at(&b, 50 * s, 110000); /* 110 ms */
+	assert_int_equal(np_bucket_ahead_ns(&b, 50 * s), 110000000);
+	assert_int_equal(np_bucket_take(&b, 50 * s, 1000, 1000, &wait), 0);
+	assert_in_range(wait, 11000000, 11000010);
+	assert_int_equal(np_bucket_take(&b, 50 * s + wait, 1000, 1000, &wait), 1000);
+}
+
 static void bucket_set_rate__while_in_use__new_rate_from_then_on(void **state)
 {
 	struct np_bucket b;
@@ -334,6 +350,7 @@ int main(void)
 	    cmocka_unit_test(bucket_take__clock_of_another_thread_behind__no_extra_bytes),
 	    cmocka_unit_test(bucket_refund__unused__can_be_taken_again),
 	    cmocka_unit_test(bucket_charge__more_than_a_burst__paid_for_by_what_comes_later),
+	    cmocka_unit_test(bucket_charge_at__idle_bucket__pays_from_now_on),
 	    cmocka_unit_test(bucket_set_rate__while_in_use__new_rate_from_then_on),
 	    cmocka_unit_test(bucket_take__a_few_bytes_a_second__still_moves),
 	    cmocka_unit_test(bucket_take__four_threads__rate_kept),
