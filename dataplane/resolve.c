@@ -1,6 +1,9 @@
 /*
  * resolve.c - a cache of names per worker, filled by getaddrinfo on helper threads.
  *
+ * What one worker learned the others take over: they ask the shared table before they ask the
+ * resolver, so a name is looked up once in its lifetime, and the last good answer is everybody's.
+ *
  * An entry belongs to its resolver; a lookup is a job of its own memory, so the entry outlives it
  * or not, whichever: an entry with a lookup under way is never evicted. Only the owner worker
  * touches entries; a helper thread touches its lookup alone.
@@ -14,6 +17,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +59,23 @@ struct resolver {
 	struct resolve_entry *used; /* the one used longest ago first */
 };
 
+/* The last good answers of all workers. Locked when an entry is missing or its lifetime is over, not
+ * for each question. */
+struct known {
+	UT_hash_handle hh; /* in the order in which they came */
+	struct np_mono fetched;
+	bool hashed;
+	size_t n;
+	struct np_addr *addr; /* owned */
+	char host[NP_HOST_MAX + 1];
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct known *by_host;
+	unsigned users; /* resolvers; the last one takes the table with it */
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 /* Written before the workers start, read by them. */
 static resolve_lookup_fn lookup_fn;
 
@@ -63,13 +84,33 @@ void resolve_set_lookup(resolve_lookup_fn fn)
 	lookup_fn = fn;
 }
 
+static void known_free(struct known *k)
+{
+	HASH_DEL(shared.by_host, k);
+	np_free(k->addr);
+	np_free(k);
+}
+
 struct resolver *resolver_new(struct worker *w)
 {
 	struct resolver *r = np_calloc(1, sizeof(*r));
 
-	if (r != NULL)
-		r->worker = w;
+	if (r == NULL)
+		return NULL;
+	r->worker = w;
+	pthread_mutex_lock(&shared.lock);
+	shared.users++;
+	pthread_mutex_unlock(&shared.lock);
 	return r;
+}
+
+static void shared_leave(void)
+{
+	pthread_mutex_lock(&shared.lock);
+	if (--shared.users == 0)
+		while (shared.by_host != NULL)
+			known_free(shared.by_host);
+	pthread_mutex_unlock(&shared.lock);
 }
 
 static void entry_free(struct resolve_entry *e)
@@ -96,6 +137,7 @@ void resolver_free(struct resolver *r)
 	DL_FOREACH_SAFE (r->used, e, tmp)
 		entry_free(e);
 	np_free(r);
+	shared_leave();
 }
 
 /* -- on a helper thread -- */
@@ -156,22 +198,85 @@ static void lookup_drop(struct offload_job *job)
 
 /* -- on the worker -- */
 
+static struct np_addr *copy_of(const struct np_addr *list, size_t n)
+{
+	struct np_addr *copy = np_malloc(n * sizeof(*copy));
+
+	if (copy != NULL)
+		memcpy(copy, list, n * sizeof(*copy));
+	return copy;
+}
+
+/* Without memory the others ask for themselves. */
+static void shared_put(const struct resolve_entry *e)
+{
+	struct known *k;
+	struct np_addr *copy = copy_of(e->addr, e->n);
+
+	if (copy == NULL)
+		return;
+	pthread_mutex_lock(&shared.lock);
+	HASH_FIND_STR(shared.by_host, e->host, k);
+	if (k == NULL) {
+		if (HASH_COUNT(shared.by_host) >= RESOLVE_CACHE_MAX)
+			known_free(shared.by_host); /* the one that came first */
+		k = np_calloc(1, sizeof(*k));
+		if (k != NULL) {
+			k->hashed = true;
+			memcpy(k->host, e->host, sizeof(k->host));
+			HASH_ADD_STR(shared.by_host, host, k);
+		}
+		if (k != NULL && !k->hashed) {
+			np_free(k);
+			k = NULL;
+		}
+	}
+	if (k != NULL) {
+		np_free(k->addr);
+		k->addr = copy;
+		k->n = e->n;
+		k->fetched = e->fetched;
+	} else {
+		np_free(copy);
+	}
+	pthread_mutex_unlock(&shared.lock);
+}
+
+/* What another worker learned since. */
+static void shared_take(struct resolve_entry *e)
+{
+	struct np_addr *copy = NULL;
+	struct known *k;
+
+	pthread_mutex_lock(&shared.lock);
+	HASH_FIND_STR(shared.by_host, e->host, k);
+	if (k != NULL && (e->n == 0 || np_mono_before(e->fetched, k->fetched)))
+		copy = copy_of(k->addr, k->n);
+	if (copy != NULL) {
+		np_free(e->addr);
+		e->addr = copy;
+		e->n = k->n;
+		e->fetched = k->fetched;
+	}
+	pthread_mutex_unlock(&shared.lock);
+}
+
 static void entry_keep(struct resolve_entry *e, const struct resolve_answer *a, struct np_mono now)
 {
 	struct np_addr *copy = NULL;
 
 	e->tried = now;
 	if (a->n > 0)
-		copy = np_malloc(a->n * sizeof(*copy));
+		copy = copy_of(a->addr, a->n);
 	if (copy == NULL) {
 		snprintf(e->error, sizeof(e->error), "%s", a->n > 0 ? "out of memory" : a->error);
 		return;
 	}
-	memcpy(copy, a->addr, a->n * sizeof(*copy));
 	np_free(e->addr);
 	e->addr = copy;
 	e->n = a->n;
 	e->fetched = now;
+	shared_put(e);
 }
 
 static void entry_answer(const struct resolve_entry *e, struct resolve_answer *out)
@@ -195,6 +300,8 @@ static void lookup_deliver(struct worker *w, struct mail *m)
 	entry_keep(e, answer, worker_now(w));
 	e->lookup = NULL;
 	e->answering = true; /* not evicted below */
+	if (answer->n == 0 && e->n == 0)
+		shared_take(e);
 	if (answer->n == 0)
 		entry_answer(e, answer);
 	while (e->waiting != NULL) {
@@ -312,6 +419,8 @@ enum np_err resolve(struct worker *w, const char *host, int64_t ttl_ms, struct r
 	if (err != NP_OK)
 		return err;
 	now = worker_now(w);
+	if (e->n == 0 || np_mono_diff_ms(now, e->fetched) >= ttl_ms)
+		shared_take(e);
 	recent = np_mono_is_set(e->tried) && np_mono_diff_ms(now, e->tried) < RETRY_MS;
 	if (e->n > 0) {
 		/* When no refresh can be started now, the next question will try again. */

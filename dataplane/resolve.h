@@ -1,5 +1,6 @@
 /*
- * resolve.h - names to addresses on helper threads, with a cache per worker.
+ * resolve.h - names to addresses on helper threads, with a cache per worker; what one of them learned
+ * the others have, too.
  *
  * All A and AAAA answers in RFC 8305 order. A name is looked up again when its lifetime (dns=) is
  * over; when the resolver fails the last good answer stays in use (and the lookup is repeated after

@@ -8,7 +8,7 @@ import pytest
 
 import np_harness
 
-pytest_plugins = ("np_master",)
+pytest_plugins = ("np_master", "np_names")
 
 # Net 127.A.B.0/24 per test: A from the run and the worker, B counted.
 _worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)

@@ -85,9 +85,9 @@ class End:
 class Node:
     """One nodepass process with its log."""
 
-    def __init__(self, args, log_path, env, nofile=None):
+    def __init__(self, args, log_path, env, nofile=None, prefix=()):
         self.args, self.log_path, self.env = list(args), log_path, env
-        argv = [NODEPASS, *self.args]
+        argv = [*prefix, NODEPASS, *self.args]  # what prefix runs must exec: the pid stays
         if nofile:
             argv = ["prlimit", f"--nofile={nofile}:{nofile}", *argv]  # execs: the pid stays
         self._out = open(log_path, "wb")
@@ -371,9 +371,9 @@ class Bench:
         env.update(extra or {})
         return env
 
-    def node(self, *args, env=None, name="node", nofile=None):
+    def node(self, *args, env=None, name="node", nofile=None, prefix=()):
         log = os.path.join(self.folder, f"{next(self._n)}-{name}.log")
-        n = Node(args, log, self.env(env), nofile)
+        n = Node(args, log, self.env(env), nofile, prefix)
         self.nodes.append(n)
         return n
 

@@ -20,14 +20,14 @@ few = over(("reverse", "single"))
 @pytest.mark.parametrize("side", ["ingress", "egress"])
 @flows
 def test_read__no_byte_for_that_long__ended_with_that_reason(bench, flow, tls, side):
-    t = bench.link(flow, tls, **{side: {"read": "1s"}})
+    t = bench.link(flow, tls, **{side: {"read": "2s"}})
     with dial(t.visit) as s:
         s.sendall(b"x")
         assert read_n(s, 1) == b"x"
         assert how_it_ends(s, 6)
     node = t.ingress if side == "ingress" else t.egress
     (end,) = node.wait_ends(1, "idle_timeout")
-    assert 900 <= end.ms < 3000 * SLACK
+    assert 1900 <= end.ms <= 3000 * SLACK  # to a second
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -152,10 +152,10 @@ def test_rate__one_greedy_stream__the_others_are_not_starved(bench, flow, tls):
 
 @pytest.mark.parametrize("side", ["ingress", "egress"])
 @flows
-def test_slot__60_visitors_at_once__exactly_ten_served(bench, flow, tls, side):
+def test_slot__200_visitors_at_once__exactly_ten_served(bench, flow, tls, side):
     t = bench.link(flow, tls, **{side: {"slot": 10}})
     for turn in range(2):
-        gate, socks = threading.Barrier(60, timeout=20), []
+        gate, socks = threading.Barrier(200, timeout=30), []
 
         def visit(i):
             gate.wait()
@@ -167,9 +167,9 @@ def test_slot__60_visitors_at_once__exactly_ten_served(bench, flow, tls, side):
             except (OSError, EOFError):
                 return False
 
-        assert sum(r is True for r in parallel(60, visit)) == 10
+        assert sum(r is True for r in parallel(200, visit)) == 10
         node = t.ingress if side == "ingress" else t.egress
-        refused = node.wait_ends(50 * (turn + 1), "slot_limit")
+        refused = node.wait_ends(90 * (turn + 1), "slot_limit")  # of 190: 100 lines a second are written
         assert all((e.rx, e.tx) == (0, 0) for e in refused) or side == "egress"
         node.wait_point("ten sessions", lambda p: p["tcps"] == 10)
         for s in socks:
