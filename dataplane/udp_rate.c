@@ -35,6 +35,6 @@ bool udp_rate(struct instance *inst, struct udp_flow *fl, int dir, size_t len)
 
 	if (len == 0 || rate == 0 || is_admitted(inst, fl, dir, rate, len))
 		return true;
-	counter_add(udp_counters(inst), COUNTER_UDP_DROPPED, 1);
+	udp_dropped(inst, 1);
 	return false;
 }
