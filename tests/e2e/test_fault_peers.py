@@ -323,6 +323,7 @@ class Flipper(threading.Thread):
         super().__init__(daemon=True)
         self.addr, self.upstream = addr, upstream
         self.at, self.bit, self.way, self.flips, self.bytes = None, 0, 0, 0, [0, 0]
+        self.spy = None  # text whose first letter is made a capital one on its way to the server
         self.ls = socket.create_server(addr)
         self.start()
 
@@ -348,6 +349,9 @@ class Flipper(threading.Thread):
                     data[self.at - n] ^= 1 << self.bit
                     self.flips += 1
                     self.at = None
+                if self.spy and way == 0 and self.spy in data:
+                    data = data.replace(self.spy, self.spy[:1].upper() + self.spy[1:])
+                    self.flips += 1
                 y.sendall(data)
         for s in (x, y):
             with contextlib.suppress(OSError):
@@ -393,6 +397,24 @@ def test_wire__one_bit_of_the_handshake_is_flipped__never_a_wrong_session__next_
         wait_for(f"served after flip {i}", lambda: served(t.visit, 2), 15, 0.005)
     outcome(f"{f.flips} bits of {span} bytes {way} flipped, one a start: the tunnel was up each time, no byte was wrong")
     assert f.flips >= places * 3 // 4
+
+
+def test_wire__tls_0__can_be_read_and_changed(bench):
+    """What docs/SECURITY.md says of tls=0: whoever wants more takes tls=1."""
+    t = bench.link("reverse", 0, target=bench.farm(), start=False, tunnel_text="placeholder:1")
+    door = bench.addr(1)
+    f = bench.keep(Flipper(door, t.tunnel))
+    url, env, kw = t.start_args["client"]
+    t.start_args["client"] = (url.replace("placeholder:1", text_of(door)), env, kw)
+    t.start_server()
+    t.start_client()
+    t.wait_up()
+    s = bench.dial(t.visit)
+    s.sendall(b"in the clear")
+    assert read_n(s, 12) == b"in the clear"
+    f.spy = b"still in the clear"
+    s.sendall(f.spy)
+    assert read_n(s, len(f.spy)) == b"Still in the clear" and f.flips == 1
 
 
 @pytest.mark.parametrize("end", ["client", "server"])
@@ -472,18 +494,37 @@ def test_version_from_the_future__client__is_told_so_and_nothing_else(bench):
     outcome("Auth of version 9 is answered by Reject VERSION, the connection is closed")
 
 
-def test_version_from_the_future__server__client_says_so__tries_again_in_growing_pauses(bench):
-    addr, visits = bench.addr(1), []
+def python_server(bench, hello, visits):
+    """A listener that speaks TLS as a server does, says @hello(), and notes when what was answered."""
+    addr = bench.addr(1)
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ctx.load_cert_chain(bench.certs.crt, bench.certs.key)
     ctx.set_alpn_protocols([CONTROL])
-    hello = frame(b"\x0a\x16\x08\x07\x10\x09\x1a\x10" + bytes(16))
 
     def serve(raw):
         with ctx.wrap_socket(raw, server_side=True) as s:
-            s.sendall(hello)
+            s.sendall(hello())
+            s.settimeout(2 * SLACK)
             visits.append((time.monotonic(), s.recv(100)))
     bench.tcp_target(serve, addr)
+    return addr
+
+
+def test_salt__a_server_with_a_new_one_each_time__client_stretches_its_key_five_times_at_once(bench):
+    visits = []
+    addr = python_server(bench, lambda: frame(b"\x0a\x16\x08\x02\x10\x02\x1a\x10" + random.randbytes(16)), visits)
+    n = bench.node(f"client://a-word-of-mine@{text_of(addr)}/127.0.0.1:9?mode=2", name="client",
+                   env={"NP_SERVICE_COOLDOWN": "100ms"})
+    n.wait_line("(?i)salt too often", "WARN", 20)
+    wait_for("an attempt without Auth", lambda: any(said == b"" for _, said in visits))
+    auths = sum(said != b"" for _, said in visits)
+    outcome(f"{auths} of {len(visits)} new salts were answered")
+    assert 5 <= auths <= 6
+
+
+def test_version_from_the_future__server__client_says_so__tries_again_in_growing_pauses(bench):
+    visits = []
+    addr = python_server(bench, lambda: frame(b"\x0a\x16\x08\x07\x10\x09\x1a\x10" + bytes(16)), visits)
     n = bench.node(f"client://{good_key()}@{text_of(addr)}/127.0.0.1:9?mode=2", name="client")
     n.wait_line(r"(?i)version", "WARN")
     wait_for("four attempts", lambda: len(visits) >= 4, 20)
