@@ -108,6 +108,7 @@ def test_partition__shorter_than_any_deadline__session_goes_on(bench, world, flo
     assert cut > 0 and after < (seconds + 5) * SLACK  # TCP doubles its pauses up to the length of the partition
 
 
+@pytest.mark.sanitize
 @both
 def test_partition__with_resets__session_is_reset_at_both_ends__served_again_soon(bench, world, flow, tls):
     t = world.link(bench, flow, tls, env=QUICK)
@@ -171,6 +172,7 @@ def test_peer_powered_off__half_open__everything_of_it_is_gone_within_the_deadli
 
 # ------------------------------------------------------------------ NAT
 
+@pytest.mark.sanitize
 @both
 def test_nat__forgets_all_flows_at_once__tunnel_comes_back(bench, world, flow, tls):
     world.set(nat=OUTER)
@@ -244,6 +246,7 @@ def test_address__of_the_client_changes__tunnel_comes_back(bench, world, flow, t
     assert time.monotonic() - start < 35 * SLACK
 
 
+@pytest.mark.sanitize
 def test_link__visitor_leaves_during_a_partition__slot_is_given_back(bench, world):
     t = world.link(bench, "reverse", 0, server={"slot": 2}, env=QUICK)
     held = [running(bench, world, t) for _ in range(2)]

@@ -368,6 +368,7 @@ class Flipper(threading.Thread):
 many = pytest.mark.parametrize("places", [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("way", ["to-server", "to-client"])
 @many
 @over(("reverse",), (1,))
