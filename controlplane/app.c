@@ -479,12 +479,27 @@ enum np_err app_start(struct app *app, struct np_diag *diag)
 
 /* -- down -- */
 
+static void leave_when_over(struct app *app)
+{
+	if (app->plane_gone && app->readers_gone)
+		event_base_loopbreak(app->base);
+}
+
 static void on_plane_gone(void *arg)
 {
 	struct app *app = arg;
 
 	app->plane_gone = true;
-	event_base_loopbreak(app->base);
+	leave_when_over(app);
+}
+
+/* They have the shutdown event and a clean end, or had the time for it. */
+static void on_readers_gone(void *arg)
+{
+	struct app *app = arg;
+
+	app->readers_gone = true;
+	leave_when_over(app);
 }
 
 void app_stop(struct app *app)
@@ -496,7 +511,7 @@ void app_stop(struct app *app)
 	app->stopping = true;
 	APP_LOG(app, INFO, "Master shutting down");
 	http_close_listener(app->http);
-	sse_end_all(app->sse, NULL, NULL);
+	sse_end_all(app->sse, on_readers_gone, app);
 	if (grace < 0)
 		grace = 0;
 	if (!supervise_is_external(app->supervise) && app->node != NULL)

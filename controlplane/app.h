@@ -51,7 +51,7 @@ struct app {
 	bool fresh;	      /* there was no database */
 	bool booted;	      /* a data plane has been seen since our start */
 	bool synced;	      /* the data plane holds the desired state: /readyz */
-	bool stopping, plane_gone;
+	bool stopping, plane_gone, readers_gone;
 };
 
 /* A line of the control plane itself. */
@@ -63,7 +63,7 @@ struct app {
 
 /* app_dirs - run_dir and state_dir of @app from the environment. app_start - all parts, from
  * base, cfg, env, log and root that the caller has set. Errors: NP_EINVAL and NP_ESYS with @diag,
- * NP_ENOMEM. app_stop - begins the end; the loop is left when it is reached (plane_gone). app_free
+ * NP_ENOMEM. app_stop - begins the end; the loop is left when it is reached. app_free
  * - after the loop, also after a failed start. */
 enum np_err app_dirs(struct app *app, struct np_diag *diag) NP_MUST_CHECK;
 enum np_err app_start(struct app *app, struct np_diag *diag) NP_MUST_CHECK;

@@ -1,9 +1,11 @@
 """The event stream of the master's API: its form, the order of events, what a reader that comes back gets."""
 import re
+import signal
 import time
 
 import pytest
 
+from np_crowd import Listener
 from np_master import KEY_ID, PATIENCE, single
 from np_net import SLACK, ask, is_listening, wait_for
 
@@ -229,3 +231,22 @@ def test_slow_reader_gets_all_ends(masters):
     for kind in ("create", "delete"):
         assert [e.id for e in s.of(type=kind)] == ids
     assert s.end is None
+
+
+def test_shutdown_reaches_a_reader_that_is_behind(masters):
+    """The master's end waits for those who still read, not only for its data plane's."""
+    m = masters()
+    target, big = m.bench.addr(9), {"tags": {f"t{i}": "x" * 250 for i in range(100)}}
+    for _ in range(30):
+        m.patch(m.create(single(m.bench.addr(2), target), restart=False), meta=big)
+    s = Listener(m, rcvbuf=65536)
+    wait_for("a reader", lambda: m.metrics()["nodepass_events_subscribers"] == 1, PATIENCE)
+    m.node.signal(signal.SIGTERM)
+    wait_for("the end of the data plane", lambda: not m.planes(), PATIENCE)
+
+    def all_read():
+        return not s.take()
+    wait_for("the end", all_read, PATIENCE)
+    assert s.life[-1:] == [("shutdown", "")] and s.end == "clean"
+    m.node.wait_exit(0, PATIENCE)
+    s.s.close()

@@ -321,8 +321,9 @@ def test_crowd_of_readers(master, bench):
     assert master.metrics()["nodepass_events_subscribers"] >= n
     for x in stalled:
         x.s.close()
-    if master.call("GET", "/info").status == 200:
-        crowd.wait("no end", lambda x: x.end is None, 1)
+    id = master.create(single(bench.addr(2), bench.addr(9), min=0))
+    life.append(("create", id))
+    crowd.wait("one more create, and no end", lambda x: x.life == life and x.end is None, 60)
     master.stop()
     crowd.wait("the shutdown and a clean end", lambda x: x.life == life + [("shutdown", "")] and x.end == "clean", 30)
     figure(f"{n} readers at once", f"opened in {opened:.1f} s; {len(life)} creates and deletes seen by each, the last "
