@@ -632,6 +632,7 @@ static void registry_apply__given_k__runs_without_deriving(void **state)
 	struct np_diag diag = {.text = ""};
 	uint8_t salt[NP_SALT_LEN] = {0}, k[NP_K_LEN];
 	int64_t begin = cpu_us(), one;
+	uint16_t port = free_port();
 	char url[128];
 
 	assert_int_equal(np_key_derive(NP_KEY_WORD, "word", 4, salt, k), NP_OK);
@@ -643,8 +644,8 @@ static void registry_apply__given_k__runs_without_deriving(void **state)
 	for (unsigned i = 0; i < 100; i++) {
 		snprintf(spec.id, sizeof(spec.id), "s%u", i);
 		snprintf(url, sizeof(url),
-			 "server://word-%u@127.0.0.1:%u/127.0.0.1:1?mode=2&log=error", i,
-			 free_port());
+			 "server://word-%u@127.0.7.%u:%u/127.0.0.1:1?mode=2&log=error", i, i + 1,
+			 port);
 		(void)registry_apply(f->r, &spec, false, &diag);
 	}
 	UNTIL(f, running(f) == 100);
