@@ -256,35 +256,46 @@ class Load:
     def begin(self, command, port, *args):
         """Starts a measurement; end() takes its figures."""
         argv = [self.program, command, f"127.0.0.1:{port}", *map(str, args)]
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                preexec_fn=_end_with_parent)
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, preexec_fn=_end_with_parent)
 
-    def end(self, p, timeout):
-        command = p.args[1]
+    def end(self, p, timeout, on_event=lambda: None):
+        """The figures. on_event() is called for each line that says that something began or is over."""
+        command, until, out, events = p.args[1], time.monotonic() + timeout, b"", 0
         try:
-            out, err = p.communicate(timeout=timeout)
+            while select.select([p.stdout], [], [], max(0, until - time.monotonic()))[0]:
+                # Not through the file object: what it has read ahead select() does not know.
+                chunk = os.read(p.stdout.fileno(), 65536)
+                out += chunk
+                while events < out.count(b'{"event"'):
+                    events += 1
+                    on_event()
+                if not chunk:
+                    p.wait(STOP_S)
+                    break
+            else:
+                raise Failed(f"np-load {command} did not end within {timeout} s")
         except subprocess.TimeoutExpired:
-            raise Failed(f"np-load {command} did not end within {timeout} s") from None
+            raise Failed(f"np-load {command} did not end") from None
         finally:
             if p.poll() is None:
                 p.kill()
-                p.wait()
-        if p.returncode != 0 or not out.strip():
-            raise Failed(f"np-load {command}: {(err or 'nothing came through').strip()[:200]}")
-        return json.loads(out.splitlines()[-1])
+            error = p.communicate()[1]
+        lines = out.decode().splitlines()
+        if p.returncode != 0 or not lines:
+            raise Failed(f"np-load {command}: {(error or 'nothing came through').strip()[:200]}")
+        return json.loads(lines[-1])
 
     def run(self, command, port, *args, timeout=60):
         return self.end(self.begin(command, port, *args), timeout)
 
     def measured(self, pids, command, port, *args, timeout=60):
         """(figures, CPU nanoseconds of the processes) of what counts: the warming up is left out of both."""
-        p = self.begin(command, port, *args)
-        ready, _, _ = select.select([p.stdout], [], [], timeout)
-        if ready:
-            p.stdout.readline()
-        before = cpu_ns(pids)
-        figures = self.end(p, timeout)
-        return figures, cpu_ns(pids) - before
+        used = []
+        figures = self.end(self.begin(command, port, *args), timeout, lambda: used.append(cpu_ns(pids)))
+        if len(used) != 2:
+            raise Failed(f"np-load {command} did not say when it was warm and when it was over")
+        return figures, used[1] - used[0]
 
     def first(self, port, seconds=15):
         return self.run("first", port, "-t", seconds, timeout=seconds + 5)

@@ -126,6 +126,21 @@ class Reading(unittest.TestCase):
             pass
         self.assertGreater(measure.cpu_ns(me) - before, 40e6)
 
+    def load(self, script):
+        """A load that is a shell script."""
+        load = measure.Load("/bin/sh")
+        load.begin = lambda *args: measure.subprocess.Popen(["/bin/sh", "-c", script], stdout=-1, stderr=-1, text=True)
+        return load
+
+    def test_measured__lines_that_come_at_once(self):
+        script = """printf '{"event":"warm"}\\n{"event":"over"}\\n{"rate":7}\\n'"""
+        self.assertEqual(self.load(script).measured([], "crr", 1), ({"rate": 7}, 0))
+
+    def test_measured__failures_are_said(self):
+        for script, words in (("echo '{\"rate\":7}'", "warm"), ("echo no way >&2; exit 2", "no way"), ("exec sleep 9", "0.2 s")):
+            with self.assertRaisesRegex(measure.Failed, words):
+                self.load(script).measured([], "crr", 1, timeout=0.2)
+
     def test_wrk_rate(self):
         self.assertEqual(cases.wrk_rate("  Socket errors: connect 0, read 3, timeout 0\nRequests/sec:  123.45\n"), 123.45)
         self.assertIsNone(cases.wrk_rate("  Socket errors: connect 7, read 0, timeout 0\nRequests/sec: 9\n"))

@@ -1,8 +1,8 @@
 /*
  * load.h - np-load: the load that ./dev bench puts on relays, and the target behind them.
  *
- * One process is either the target ("serve") or one load; a load prints a line of JSON when it has
- * warmed up or holds its sessions, one with its figures, and ends.
+ * One process is either the target ("serve") or one load; a load prints a line of JSON when
+ * what counts begins, when it is over, and with its figures.
  * Shared here: options, time, the bytes that are sent and compared, sockets. IPv4, by intent: what is
  * measured is the relay, and all of them have it.
  *
@@ -77,8 +77,8 @@ int udp_open(const struct sockaddr_in *local, const struct sockaddr_in *peer);
 
 void socket_flag(int fd, int level, int name, int value);
 
-/* say_warm - from now on it counts: a line for whoever measures CPU time meanwhile. */
-void say_warm(void);
+/* say - a line for whoever measures CPU time meanwhile: "warm", from now on it counts, or "over". */
+void say(const char *event);
 
 /* watch - epoll_ctl that cannot fail but by a fault of this program. */
 void watch(int ep, int op, int fd, uint32_t events, void *ptr);

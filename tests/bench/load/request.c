@@ -167,7 +167,7 @@ int request_run(bool persistent)
 			warm = true;
 			tally.done = 0;
 			memset(&tally.latency, 0, sizeof(tally.latency));
-			say_warm();
+			say("warm");
 			start = now = now_ns();
 			/* However late that is on a busy machine: the time that counts is whole. */
 			end = start + (uint64_t)(opt.seconds * 1e9);
@@ -176,6 +176,7 @@ int request_run(bool persistent)
 			alive -= !on_request(ep, ev[i].data.ptr, persistent);
 	}
 	span = seconds_since(start);
+	say("over");
 	for (int i = 0; i < opt.conns; i++) {
 		stuck += all[i].fd != -1 && seconds_since(all[i].start_ns) > 1;
 		request_close(&all[i]);

@@ -153,13 +153,15 @@ int stream_run(void)
 		}
 		now = now_ns();
 		if (counted == 0 && now >= warm_until) {
-			say_warm();
+			say("warm");
 			counted = now = now_ns();
 			warm = total;
 			/* However late that is on a busy machine: the time that counts is whole. */
 			end = counted + (uint64_t)(opt.seconds * 1e9);
 		}
 	}
+	/* What is still on its way was not carried in that time. */
+	say("over");
 	span = counted == 0 ? 0 : (double)(now - counted) / 1e9;
 	if (opt.dir == DIR_UP)
 		whole = finish_up(ep, streams, &total.faults);
