@@ -249,12 +249,17 @@ enum tls_alpn tls_alpn(const SSL *ssl)
 
 /* -- contexts -- */
 
+bool tls_ready(void)
+{
+	return OSSL_LIB_CTX_get0_global_default() != NULL;
+}
+
 static SSL_CTX *ctx_new(const SSL_METHOD *method, int min_version)
 {
 	SSL_CTX *ctx;
 
 	pthread_once(&index_once, indexes_make);
-	if (tickets_index == -1 || renew_index == -1 || session_index == -1)
+	if (tickets_index == -1 || renew_index == -1 || session_index == -1 || !tls_ready())
 		return NULL;
 	ERR_clear_error();
 	ctx = SSL_CTX_new(method);

@@ -92,6 +92,9 @@ SSL *tls_client_new(SSL_CTX *ctx, enum tls_alpn which, const char *name, SSL_SES
  * session. */
 void tls_on_session(SSL *ssl, void (*fn)(void *arg, SSL_SESSION *s), void *arg);
 
+/* tls_ready - OpenSSL has what all its functions need; without memory at its first use it has not,
+ * for good, and would crash. */
+bool tls_ready(void);
 /* tls_exporter - 32 bytes; only when the handshake is finished and the version is 1.3. Errors:
  * NP_ESTATE, NP_ECRYPTO. */
 enum np_err tls_exporter(SSL *ssl, const char *label, uint8_t out[NP_EXPORTER_LEN]) NP_MUST_CHECK;

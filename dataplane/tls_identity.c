@@ -58,8 +58,12 @@ static bool self_sign(X509 *x, EVP_PKEY *key)
 
 enum np_err tls_identity_make(struct tls_identity *out)
 {
-	struct tls_identity id = {.cert = X509_new(), .key = EVP_EC_gen("P-256")};
+	struct tls_identity id = {.cert = NULL};
 
+	if (!tls_ready())
+		return NP_ECRYPTO;
+	id.cert = X509_new();
+	id.key = EVP_EC_gen("P-256");
 	if (id.cert == NULL || id.key == NULL || !self_sign(id.cert, id.key) ||
 	    !fingerprint_of(id.cert, id.fingerprint)) {
 		tls_identity_release(&id);
