@@ -20,6 +20,7 @@
 /* A channel is surplus only after it was idle this long: bursts come in series. */
 #define RETIRE_IDLE_MS	 2000
 #define PENALTY_FIRST_MS 1000
+#define POOL_LOOK_AT	 8 /* idle channels from which one is chosen */
 #define PENALTY_MAX_MS	 30000
 
 static void pool_on_timer(evutil_socket_t fd, short what, void *arg);
@@ -211,9 +212,28 @@ static void visitor_name(struct peer *p, struct visitor *v)
 	v->has_trace = true;
 }
 
+/*
+ * The channel used last; but one of this worker, if there is one among the next few and the worker is
+ * no busier: that saves the way through the mailbox.
+ */
+static struct channel *pool_channel(struct peer *p)
+{
+	struct worker *home = p->inst->home;
+	struct channel *ch = p->idle;
+	uint32_t here = atomic_load_explicit(&home->load, memory_order_relaxed);
+
+	if (ch->shard->worker == home ||
+	    here > atomic_load_explicit(&ch->shard->worker->load, memory_order_relaxed))
+		return ch;
+	for (unsigned i = 0; ch != NULL && i < POOL_LOOK_AT; i++, ch = ch->hnext)
+		if (ch->shard->worker == home)
+			return ch;
+	return p->idle;
+}
+
 static void pool_assign(struct peer *p, struct visitor *v)
 {
-	struct channel *ch = p->idle;
+	struct channel *ch = pool_channel(p);
 
 	visitor_name(p, v);
 	DL_DELETE2(p->idle, ch, hprev, hnext);
