@@ -13,7 +13,7 @@ import pytest
 
 from np_harness import TLS_NAME
 from np_master import PATIENCE, single
-from np_net import dial, is_listening, read_n, text_of, wait_for
+from np_net import dial, is_listening, read_n, served, text_of, wait_for
 
 pytestmark = pytest.mark.sanitize
 
@@ -191,6 +191,31 @@ def rows(m):
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
         tables = [t for t, in db.execute("select name from sqlite_master where type = 'table'")]
         return "\n".join(str(r) for t in tables for r in db.execute(f"select * from {t}"))
+
+
+def test_mutual_tls_travels(masters, certs, tmp_path):
+    """ca of a server, crt and key of its client: both come with the instances, and are exchanged live."""
+    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
+    for name, ca in (("mtls-a", "ca"), ("mtls-b", "ca"), ("mtls-foreign", "mtls-other")):
+        if ca != "ca" and not os.path.exists(certs.path(f"{ca}.crt")):
+            certs.authority(ca)
+        certs.leaf(name, ca=ca, eku="clientAuth")
+    pair = lambda name: (certs.path(f"{name}.crt"), certs.path(f"{name}.key"))
+    files = (str(tmp_path / "cli.crt"), str(tmp_path / "cli.key"))
+    put(files, pair("mtls-foreign"))
+    tunnel, visit, target = m.bench.addr(1), m.bench.addr(2), m.bench.tcp_target()
+    m.create(f"server://k@{text_of(tunnel)}/{text_of(visit)}?mode=1&tls=2&crt={certs.crt}&key={certs.key}&ca={certs.ca}")
+    m.create(f"client://k@{text_of(tunnel)}/{text_of(target.addr)}?mode=2&tls=2&ca={certs.ca}&sni={TLS_NAME}"
+             f"&crt={files[0]}&key={files[1]}")
+    m.node.wait_line("client refused: its certificate is not valid", timeout=PATIENCE)
+    assert not target.peers
+    put(files, pair("mtls-a"))
+    wait_for("a session", lambda: served(visit), PATIENCE)
+    s = m.bench.keep(dial(visit))
+    assert works(s)
+    put(files, pair("mtls-b"))
+    wait_for("the exchange", lambda: m.node.log().count("certificate replaced crt=") >= 2, PATIENCE)
+    assert works(s) and all(served(visit) for _ in range(5)), "a running session was cut"
 
 
 def test_private_keys_are_kept_nowhere(tls):
