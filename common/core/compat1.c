@@ -3,6 +3,8 @@
  */
 #include "core/compat1.h"
 
+#include "base/base64.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,25 +22,11 @@ void np_compat1_port_key(uint16_t port, char out[NP_COMPAT1_KEY_LEN + 1])
 	snprintf(out, NP_COMPAT1_KEY_LEN + 1, "%08x", h);
 }
 
-/* -1 = not of the alphabet */
-static int value_of(uint8_t c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
-
 /* The letters of @p up to @len or the first '='; false: something else is among them. */
 static bool letters(const uint8_t *p, size_t len, size_t *n)
 {
 	for (*n = 0; *n < len && p[*n] != '='; (*n)++)
-		if (value_of(p[*n]) == -1)
+		if (np_base64_value(np_base64, (char)p[*n]) == -1)
 			return false;
 	for (size_t i = *n; i < len; i++)
 		if (p[i] != '=')
@@ -60,7 +48,7 @@ static bool is_line(const uint8_t *p, size_t len, const char *key, size_t key_le
 	if (len == 0 || len % 4 != 0 || !letters(p, len, &n) || key_len == 0)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		bits = bits << 6 | (uint32_t)value_of(p[i]);
+		bits = bits << 6 | (uint32_t)np_base64_value(np_base64, (char)p[i]);
 		if (i % 4 == 0)
 			continue;
 		/* the 2nd, 3rd and 4th letter each complete a byte */

@@ -3,6 +3,7 @@
  */
 #include "core/key.h"
 
+#include "base/base64.h"
 #include "base/secret.h"
 
 #include <stdio.h>
@@ -11,8 +12,6 @@
 #define KEY_PREFIX     "np1_"
 #define KEY_PREFIX_LEN 4
 #define KEY_B64_LEN    43
-
-static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* 32 bytes give 43 characters; the last one carries 4 bits, its low 2 are zero. */
 static void key_encode(const uint8_t in[NP_KEY_RAW_LEN], char out[KEY_B64_LEN])
@@ -23,7 +22,7 @@ static void key_encode(const uint8_t in[NP_KEY_RAW_LEN], char out[KEY_B64_LEN])
 		unsigned at = bit / 8, low = at + 1 < NP_KEY_RAW_LEN ? in[at + 1] : 0;
 		unsigned v = ((unsigned)in[at] << 8 | low) >> (10 - bit % 8) & 63;
 
-		out[i] = base64url[v];
+		out[i] = np_base64url[v];
 	}
 }
 
@@ -35,12 +34,11 @@ bool np_key_decode(const char *key, size_t len, uint8_t out[NP_KEY_RAW_LEN])
 	if (len != KEY_PREFIX_LEN + KEY_B64_LEN || memcmp(key, KEY_PREFIX, KEY_PREFIX_LEN) != 0)
 		return false;
 	for (i = 0; i < KEY_B64_LEN; i++) {
-		char c = key[KEY_PREFIX_LEN + i];
-		const char *at = c == '\0' ? NULL : strchr(base64url, c);
+		int value = np_base64_value(np_base64url, key[KEY_PREFIX_LEN + i]);
 
-		if (at == NULL)
+		if (value == -1)
 			return false;
-		acc = acc << 6 | (uint32_t)(at - base64url);
+		acc = acc << 6 | (uint32_t)value;
 		bits += 6;
 		if (bits >= 8) {
 			bits -= 8;

@@ -7,6 +7,7 @@
 #include "wire/ctl_json.h"
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/num.h"
 #include "core/proof.h"
 #include "wire/tunnel_check.h"
@@ -228,15 +229,9 @@ static enum np_err read_enum(const struct reader *r, const ProtobufCFieldDescrip
 
 static int base64_value(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+' || c == '-')
-		return 62;
-	return c == '/' || c == '_' ? 63 : -1;
+	int v = np_base64_value(np_base64, c);
+
+	return v != -1 ? v : np_base64_value(np_base64url, c);
 }
 
 /* Both alphabets, with or without its padding. */

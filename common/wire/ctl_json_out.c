@@ -4,9 +4,9 @@
  */
 #include "wire/ctl_json.h"
 
-#include <inttypes.h>
+#include "base/base64.h"
 
-static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+#include <inttypes.h>
 
 static void write_message(const ProtobufCMessage *m, struct np_buf *out);
 
@@ -46,14 +46,14 @@ static void write_bytes(const ProtobufCBinaryData *b, struct np_buf *out)
 			v |= (uint32_t)b->data[i + 1] << 8;
 		if (left > 2)
 			v |= b->data[i + 2];
-		four[0] = base64[v >> 18];
-		four[1] = base64[v >> 12 & 63];
+		four[0] = np_base64[v >> 18];
+		four[1] = np_base64[v >> 12 & 63];
 		four[2] = '=';
 		four[3] = '=';
 		if (left > 1)
-			four[2] = base64[v >> 6 & 63];
+			four[2] = np_base64[v >> 6 & 63];
 		if (left > 2)
-			four[3] = base64[v & 63];
+			four[3] = np_base64[v & 63];
 		np_buf_put(out, four, sizeof four);
 	}
 	np_buf_put_u8(out, '"');
