@@ -479,6 +479,71 @@ static void tls__client_of_1_2__refused(void **state)
 	SSL_CTX_free(client);
 }
 
+/* A server that asks, and trusts self_signed alone. */
+static SSL_CTX *asking_ctx(void)
+{
+	SSL_CTX *ctx = server_ctx(&self_signed);
+	struct np_diag diag;
+
+	assert_int_equal(tls_trust_load(ctx, path_of("other.pem"), &diag), NP_OK);
+	tls_ask_clients(ctx);
+	return ctx;
+}
+
+static void tls_ask_clients__right_certificate__taken_and_resumed(void **state)
+{
+	SSL_CTX *server = asking_ctx(), *client = client_ctx(NULL);
+	SSL_SESSION *ticket = NULL;
+
+	(void)state;
+	assert_int_equal(tls_use_identity(client, &self_signed), NP_OK);
+	for (int i = 0; i < 3; i++) {
+		uint8_t shown[NP_FINGERPRINT_LEN];
+		struct np_diag why;
+		struct pair p;
+
+		pair_init(&p, server, tls_client_new(client, TLS_CONTROL, NULL, ticket));
+		assert_true(pair_shake(&p));
+		assert_int_equal(SSL_session_reused(p.server.ssl) != 0, i > 0);
+		assert_int_equal(tls_peer_fingerprint(p.server.ssl, shown), NP_OK);
+		assert_memory_equal(shown, self_signed.fingerprint, sizeof(shown));
+		assert_int_equal(SSL_get_verify_result(p.server.ssl), X509_V_OK);
+		assert_false(tls_client_refused(p.server.ssl, &why));
+		SSL_SESSION_free(ticket);
+		ticket = p.ticket;
+		p.ticket = NULL;
+		pair_close(&p);
+	}
+	SSL_SESSION_free(ticket);
+	SSL_CTX_free(server);
+	SSL_CTX_free(client);
+}
+
+static void check_refused(const struct tls_identity *shown, const char *text)
+{
+	SSL_CTX *server = asking_ctx(), *client = client_ctx(NULL);
+	struct np_diag why = {.text = ""};
+	struct pair p;
+
+	if (shown != NULL)
+		assert_int_equal(tls_use_identity(client, shown), NP_OK);
+	pair_init(&p, server, tls_client_new(client, TLS_CONTROL, NULL, NULL));
+	assert_false(pair_shake(&p));
+	assert_true(tls_client_refused(p.server.ssl, &why));
+	assert_non_null(strstr(why.text, text));
+	pair_close(&p);
+	SSL_CTX_free(server);
+	SSL_CTX_free(client);
+}
+
+static void tls_ask_clients__none_or_a_foreign_one__refused_and_named(void **state)
+{
+	(void)state;
+	check_refused(NULL, "it showed no certificate");
+	check_refused(&signed_id, "its certificate is not valid: ");
+	check_refused(&expired_id, "its certificate is not valid: ");
+}
+
 static void tls_client_ctx__server_of_1_2__refused(void **state)
 {
 	SSL_CTX *server = NULL, *client = client_ctx(NULL);
@@ -795,6 +860,8 @@ int main(void)
 	    cmocka_unit_test(tls__other_alpn__alert),
 	    cmocka_unit_test(tls__alpn_among_others__selected),
 	    cmocka_unit_test(tls__client_of_1_2__refused),
+	    cmocka_unit_test(tls_ask_clients__right_certificate__taken_and_resumed),
+	    cmocka_unit_test(tls_ask_clients__none_or_a_foreign_one__refused_and_named),
 	    cmocka_unit_test(tls_client_ctx__server_of_1_2__refused),
 	    cmocka_unit_test(tls_visitor_ctx__1_2_and_1_3__taken),
 	    cmocka_unit_test(tls_exporter__handshake_unfinished__refused),
