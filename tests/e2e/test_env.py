@@ -1,8 +1,10 @@
-"""Variables: each changes what it says it changes. (Values that are refused: test_limits.py, test_env.c.)"""
+"""Variables: each changes what it says it changes. (Values that are refused: test_limits.py,
+test_env.c; NP_SHUTDOWN_TIMEOUT: test_faults.py; NP_RELOAD_INTERVAL: test_certs.py; NP_UDP_OFFLOAD: test_udp.py; NP_LOG_*:
+test_log.py; folders and what concerns a master: test_api_state.py.)
+"""
 import contextlib
 import fcntl
 import os
-import signal
 import struct
 import threading
 import time
@@ -158,19 +160,6 @@ def test_service_cooldown__longest_pause_between_attempts(bench, cooldown, least
     time.sleep(4)
     print(f"{len(door.peers)} attempts in 4 s with {cooldown}")
     assert least <= len(door.peers) <= most
-
-
-@flows
-def test_shutdown_timeout__sessions_after_sigterm(bench, flow, tls):
-    t = bench.link(flow, tls, env={"NP_SHUTDOWN_TIMEOUT": "1s"})
-    s = bench.dial(t.visit)
-    s.sendall(b"a")
-    assert read_n(s, 1) == b"a"
-    start = time.monotonic()
-    t.ingress.signal(signal.SIGTERM)
-    assert how_it_ends(s, 5) == "reset"
-    assert 0.8 < time.monotonic() - start < 2.5 * SLACK
-    t.ingress.wait_exit(0)
 
 
 def test_semaphore_limit__visitors_that_wait_for_a_channel(bench):
