@@ -379,7 +379,8 @@ static void resolve__more_names_than_the_cache_holds__oldest_go(void **state)
 
 	(void)state;
 	ask("first.test", 3600000, &at_once);
-	for (size_t i = 0; i < RESOLVE_CACHE_MAX - 1; i += 8) {
+	/* The table of all workers forgets in the order of the answers, which helpers may swap. */
+	for (size_t i = 0; i < RESOLVE_CACHE_MAX + 64; i += 8) {
 		assert_true(on_worker(worker_at(0), ask_many, &i));
 		ask("first.test", 3600000, &at_once); /* in use: stays */
 		assert_true(at_once);
