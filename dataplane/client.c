@@ -349,10 +349,22 @@ static void do_close(struct client *c)
 	peer_event(p, NP_PEER_EV_LOST);
 }
 
+/* The longest wait after this failure. 0 = that of the back-off. */
+static int64_t wait_cap(const struct client *c)
+{
+	unsigned earlier = c->backoff.failures;
+	int64_t cap = CLIENT_REFUSED_CAP_MS;
+
+	if (!c->host_refused)
+		return 0;
+	if (earlier >= 1 && earlier <= 5) /* the first wait is none */
+		cap = (int64_t)CLIENT_REFUSED_BASE_MS << (earlier - 1);
+	return cap < CLIENT_REFUSED_CAP_MS ? cap : CLIENT_REFUSED_CAP_MS;
+}
+
 static void do_backoff(struct client *c)
 {
-	int64_t ms = np_backoff_next(&c->backoff, worker_random(c->inst->home),
-				     c->host_refused ? CLIENT_REFUSED_CAP_MS : 0);
+	int64_t ms = np_backoff_next(&c->backoff, worker_random(c->inst->home), wait_cap(c));
 	struct timeval tv;
 
 	/* Counted from the start of the attempt: one that waited in vain has waited already. */
