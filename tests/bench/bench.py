@@ -179,8 +179,8 @@ def prepare(args):
     out = os.environ.get("BENCH_OUT", os.path.join(build, "bench"))
     also = [a.partition("=")[::2] for a in args.also]
     own = os.environ.get("NODEPASS_BIN", os.path.join(build, "bin"))
-    static = os.environ.get("BENCH_STATIC", os.path.join(ROOT, "build-static", "bin"))
-    here, missing = peers.find(own, static, also, os.path.join(ROOT, "build", "bench-peers", "bin"))
+    shared = os.environ.get("BENCH_SHARED", os.path.join(ROOT, "build-shared", "bin"))
+    here, missing = peers.find(own, shared, also, os.path.join(ROOT, "build", "bench-peers", "bin"))
     absent = [w.name for w in here if not w.path]
     if absent:
         raise ValueError(f"no program of '{absent[0]}' in its folder")

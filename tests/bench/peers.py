@@ -352,16 +352,16 @@ class Shadowsocks(Peer):
 ALL = (HAProxySplice, HAProxy, Nginx, Realm, Socat, GoNodePass, Gost, Rathole, Frp, Bore, Chisel, Stunnel, Shadowsocks)
 
 
-def find(own, static, also, installed):
+def find(own, shared, also, installed):
     """All peers that are here, ours and direct first; and the names of those that are not.
 
-    own: folder of the programs to measure.  static: that of the same with its libraries in it, may be absent: for what
+    own: folder of the programs to measure.  shared: that of the same with shared libraries, may be absent: for what
     depends on that.  also: (name, folder) of further builds.  installed: folder of peers that were installed for this.
     """
     Peer.paths = (installed,)
     here = [Direct(), NodePass(own)] + [NodePass(folder, name) for name, folder in also]
-    if os.path.exists(os.path.join(static, "nodepass")):
-        here.insert(2, NodePass(static, "nodepass-static", ("mem", "start")))
+    if os.path.exists(os.path.join(shared, "nodepass")):
+        here.insert(2, NodePass(shared, "nodepass-shared", ("mem", "start")))
     missing = []
     for kind in ALL:
         peer = kind()
