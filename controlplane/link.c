@@ -48,7 +48,8 @@ struct link {
 	int pid;		   /* with up */
 	struct np_mono dead_at;	   /* with dying */
 	struct np_mono dial_until; /* while not up: then another try with new sockets */
-	bool up, reset, dying;	   /* dying: one socket is down, the other gets DYING_MS */
+	int dial_ms;
+	bool up, reset, dying; /* dying: one socket is down, the other gets DYING_MS */
 };
 
 static void timer_update(struct link *l);
@@ -57,7 +58,7 @@ static void timer_update(struct link *l);
 static void conn_open(struct link *l)
 {
 	l->dying = false;
-	l->dial_until = np_mono_add_ms(np_mono_now(), LINK_DIAL_MS);
+	l->dial_until = np_mono_add_ms(np_mono_now(), l->dial_ms);
 	l->conn = link_conn_open(l->paths, l->wake_fd);
 	timer_update(l);
 }
@@ -116,6 +117,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!l->up && !l->dying && !np_mono_before(now, l->dial_until)) {
+		l->dial_ms = l->dial_ms * 2 < LINK_DIAL_MAX_MS ? l->dial_ms * 2 : LINK_DIAL_MAX_MS;
 		conn_close(l, 0);
 		conn_open(l);
 		return;
@@ -279,6 +281,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	st = link_conn_state(l->conn);
 	if (st.up && !st.down && !l->up && !l->reset) {
 		l->up = true;
+		l->dial_ms = LINK_DIAL_MS;
 		l->pid = st.pid;
 		l->cb.on_up(l->arg, st.pid);
 	}
@@ -303,17 +306,16 @@ void link_reset(struct link *l)
 	link_conn_wake(l->wake_fd);
 }
 
-/*
- * A dial that is under way is left alone for a while: it is tried again every LINK_REDIAL_MS by
- * itself, and who leaves in the middle of nng's handshake makes work for the other end (see
- * dataplane/edge_door.h).
- */
+/* A dial that is under way is left alone for a while. */
 void link_kick(struct link *l)
 {
+	if (!l->up)
+		l->dial_ms = LINK_DIAL_MS;
 	if (l->conn == NULL) {
 		conn_open(l);
 	} else if (!l->up) {
-		l->dial_until = np_mono_add_ms(np_mono_now(), LINK_KICK_MS);
+		link_conn_kick(l->conn);
+		l->dial_until = np_mono_add_ms(np_mono_now(), l->dial_ms);
 		timer_update(l);
 	}
 }
@@ -339,6 +341,7 @@ enum np_err link_new(struct event_base *base, const char *ctl_path, const char *
 	l->base = base;
 	l->cb = *cb;
 	l->arg = arg;
+	l->dial_ms = LINK_DIAL_MS;
 	snprintf(l->paths[LINK_CTL], LINK_PATH_LEN, "%s", ctl_path);
 	snprintf(l->paths[LINK_EVENTS], LINK_PATH_LEN, "%s", events_path);
 	l->timer = evtimer_new(base, on_timer, l);

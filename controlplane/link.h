@@ -13,12 +13,12 @@
 
 #include <event2/event.h>
 
-#define LINK_WINDOW    32   /* unanswered requests */
-#define LINK_QUEUE_MAX 1024 /* messages of one socket that wait for the loop */
-#define LINK_BATCH_MAX 64   /* messages of one socket that are handled per wake-up */
-#define LINK_REDIAL_MS 100  /* at most between two attempts */
-#define LINK_DIAL_MS   2000 /* without success; then with new sockets, as nng may have given up */
-#define LINK_KICK_MS   500  /* the same, when somebody is known to listen */
+#define LINK_WINDOW	 32   /* unanswered requests */
+#define LINK_QUEUE_MAX	 1024 /* messages of one socket that wait for the loop */
+#define LINK_BATCH_MAX	 64   /* messages of one socket that are handled per wake-up */
+#define LINK_REDIAL_MS	 100  /* at most between two attempts */
+#define LINK_DIAL_MS	 500  /* without success: then with new sockets; twice as long each time */
+#define LINK_DIAL_MAX_MS 4000 /* the longest of these */
 
 struct link;
 

@@ -21,12 +21,16 @@
 
 #include "base/banned.h"
 
+#define NEVER_MS	INT32_MAX /* nng picks a time below it at random; it is weeks */
+#define REDIAL_FIRST_MS 10	  /* doubled up to LINK_REDIAL_MS */
+
 /* One socket of a connection. */
 struct link_end {
 	struct link_conn *conn; /* borrowed: contains this */
 	nng_socket socket;
 	nng_aio *aio;
 	bool is_open;
+	char path[LINK_PATH_LEN];
 	/* guarded by conn->lock: */
 	nng_msg *queue[LINK_QUEUE_MAX];
 	size_t first, count;
@@ -35,10 +39,13 @@ struct link_end {
 	int pid;
 };
 
-/* Owned by the link until link_conn_close, then by the thread that closes it. */
+/* Owned by the link until link_conn_close, then by its thread. */
 struct link_conn {
-	pthread_mutex_t lock; /* guards the ends; never held around a call of nng */
-	int wake_fd;	      /* owned; another descriptor of the link's */
+	pthread_mutex_t lock;	/* guards the ends and the flags; never held around a call of nng */
+	pthread_cond_t changed; /* the flags */
+	pthread_t thread;
+	bool kicked, closing;
+	int wake_fd; /* owned; another descriptor of the link's */
 	struct link_end ends[LINK_END_COUNT];
 };
 
@@ -142,23 +149,19 @@ static void end_close(struct link_end *e)
 		nng_aio_free(e->aio);
 }
 
-static int end_open(struct link_end *e, int which, const char *path)
+static int end_open(struct link_end *e, int which)
 {
-	char url[LINK_PATH_LEN + sizeof("ipc://")];
-	nng_dialer dialer;
-	int rc;
+	int rc = which == LINK_CTL ? nng_req0_open_raw(&e->socket) : nng_sub0_open(&e->socket);
 
-	snprintf(url, sizeof(url), "ipc://%s", path);
-	rc = which == LINK_CTL ? nng_req0_open_raw(&e->socket) : nng_sub0_open(&e->socket);
 	e->is_open = rc == 0;
 	if (rc == 0)
 		rc = nng_aio_alloc(&e->aio, on_received, e);
 	if (rc == 0)
 		rc = nng_socket_set_size(e->socket, NNG_OPT_RECVMAXSZ, CTL_MESSAGE_MAX);
 	if (rc == 0)
-		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMINT, 10);
+		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMINT, NEVER_MS);
 	if (rc == 0)
-		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMAXT, LINK_REDIAL_MS);
+		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMAXT, 0);
 	if (rc == 0 && which == LINK_CTL)
 		rc = nng_socket_set_int(e->socket, NNG_OPT_SENDBUF, 2 * LINK_WINDOW);
 	if (rc == 0 && which == LINK_EVENTS)
@@ -169,57 +172,118 @@ static int end_open(struct link_end *e, int which, const char *path)
 		rc = nng_pipe_notify(e->socket, (nng_pipe_ev)ev, on_pipe, e);
 	if (rc == 0)
 		nng_recv_aio(e->socket, e->aio);
-	if (rc == 0)
-		rc = nng_dialer_create(&dialer, e->socket, url);
-	if (rc == 0)
-		rc = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
 	return rc;
 }
 
-static void *conn_free(void *arg)
+/* Returns when nng's handshake has ended, which it does after 10 s at the latest. */
+static bool end_dial(struct link_end *e)
 {
-	struct link_conn *conn = arg;
+	char url[LINK_PATH_LEN + sizeof("ipc://")];
+	nng_dialer dialer;
+	bool up;
 
+	snprintf(url, sizeof(url), "ipc://%s", e->path);
+	if (nng_dialer_create(&dialer, e->socket, url) != 0)
+		return false;
+	if (nng_dialer_start(dialer, 0) != 0) {
+		nng_dialer_close(dialer); /* one that got NNG_ECLOSED cannot be started again */
+		return false;
+	}
+	pthread_mutex_lock(&e->conn->lock);
+	up = e->up; /* not: the other end was not trusted */
+	pthread_mutex_unlock(&e->conn->lock);
+	return up;
+}
+
+static void conn_destroy(struct link_conn *conn)
+{
 	for (int i = 0; i < LINK_END_COUNT; i++)
 		end_close(&conn->ends[i]);
+	pthread_cond_destroy(&conn->changed);
 	pthread_mutex_destroy(&conn->lock);
 	if (conn->wake_fd != -1)
 		close(conn->wake_fd);
 	np_free(conn);
-	return NULL;
+}
+
+/* Between two attempts. False: it is to be closed. */
+static bool conn_wait(struct link_conn *conn, int ms)
+{
+	struct timespec end;
+	bool closing;
+	int rc = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += (long)ms * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&conn->lock);
+	while (!conn->closing && !conn->kicked && rc == 0)
+		rc = pthread_cond_timedwait(&conn->changed, &conn->lock, &end);
+	conn->kicked = false;
+	closing = conn->closing;
+	pthread_mutex_unlock(&conn->lock);
+	return !closing;
 }
 
 /*
- * On a thread of its own: in nng 1.5.2 nng_close never returns when a message was being read just
- * then (the transport asks for its body with an aio that was closed, and nobody ends the one above).
- * @wait_ms: how long to wait for it.
+ * Dials, and closes when it is told to: never while a dial is under way, and on this thread, as in
+ * nng 1.5.2 nng_close never returns when a message was being read just then (the transport asks for
+ * its body with an aio that was closed, and nobody ends the one above).
  */
+static void *conn_run(void *arg)
+{
+	struct link_conn *conn = arg;
+	/* Events first: what happens after the state was asked for must not be missed. */
+	int which = LINK_END_COUNT - 1, ms = REDIAL_FIRST_MS;
+
+	while (which >= 0 && conn_wait(conn, 0)) {
+		if (end_dial(&conn->ends[which])) {
+			which--;
+			continue;
+		}
+		if (!conn_wait(conn, ms))
+			break;
+		ms = ms * 2 < LINK_REDIAL_MS ? ms * 2 : LINK_REDIAL_MS;
+	}
+	pthread_mutex_lock(&conn->lock);
+	while (!conn->closing)
+		pthread_cond_wait(&conn->changed, &conn->lock);
+	pthread_mutex_unlock(&conn->lock);
+	conn_destroy(conn);
+	return NULL;
+}
+
+void link_conn_kick(struct link_conn *conn)
+{
+	pthread_mutex_lock(&conn->lock);
+	conn->kicked = true;
+	pthread_cond_signal(&conn->changed);
+	pthread_mutex_unlock(&conn->lock);
+}
+
 void link_conn_close(struct link_conn *conn, int wait_ms)
 {
 	struct timespec end;
-	sigset_t all, old;
 	pthread_t thread;
-	int rc;
 
 	if (conn == NULL)
 		return;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	rc = pthread_create(&thread, NULL, conn_free, conn);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0) {
-		conn_free(conn);
-		return;
-	}
+	pthread_mutex_lock(&conn->lock);
+	thread = conn->thread;
+	conn->closing = true;
+	pthread_cond_signal(&conn->changed);
+	pthread_mutex_unlock(&conn->lock);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += wait_ms / 1000;
 	if (wait_ms == 0 || pthread_timedjoin_np(thread, NULL, &end) != 0)
 		pthread_detach(thread);
 }
 
-static struct link_conn *conn_new(int wake_fd)
+static struct link_conn *conn_new(const char (*paths)[LINK_PATH_LEN], int wake_fd)
 {
 	struct link_conn *conn = np_calloc(1, sizeof(*conn));
+	pthread_condattr_t attr;
 
 	if (conn == NULL)
 		return NULL;
@@ -229,23 +293,42 @@ static struct link_conn *conn_new(int wake_fd)
 		return NULL;
 	}
 	pthread_mutex_init(&conn->lock, NULL);
-	for (int i = 0; i < LINK_END_COUNT; i++)
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&conn->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	for (int i = 0; i < LINK_END_COUNT; i++) {
 		conn->ends[i].conn = conn;
+		snprintf(conn->ends[i].path, LINK_PATH_LEN, "%s", paths[i]);
+	}
 	return conn;
+}
+
+static int conn_start(struct link_conn *conn)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	rc = pthread_create(&conn->thread, NULL, conn_run, conn);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc == 0 ? 0 : NNG_ENOMEM;
 }
 
 struct link_conn *link_conn_open(const char (*paths)[LINK_PATH_LEN], int wake_fd)
 {
-	struct link_conn *conn = conn_new(wake_fd);
+	struct link_conn *conn = conn_new(paths, wake_fd);
 	int rc = 0;
 
-	/* Events first: what happens after the state was asked for must not be missed. */
-	for (int i = LINK_END_COUNT - 1; i >= 0 && conn != NULL && rc == 0; i--)
-		rc = end_open(&conn->ends[i], i, paths[i]);
+	for (int i = 0; i < LINK_END_COUNT && conn != NULL && rc == 0; i++)
+		rc = end_open(&conn->ends[i], i);
+	if (rc == 0 && conn != NULL)
+		rc = conn_start(conn);
 	if (rc == 0)
 		return conn;
 	np_log(NP_LOG_WARN, NULL, "connection to the data plane: %s", nng_strerror(rc));
-	link_conn_close(conn, 0);
+	conn_destroy(conn);
 	return NULL;
 }
 

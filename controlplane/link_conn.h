@@ -4,10 +4,9 @@
  * A raw req socket: several requests are on their way at once and are answered in their order; the
  * number in the header of the protocol tells which reply is for which. Nothing is ever repeated.
  *
- * A dialer of nng 1.5.2 is dead for good when the other end leaves before nng has written its
- * greeting (EPIPE becomes NNG_ECLOSED, dialer_connect_cb does nothing then), as a data plane does
- * that is killed with our connection in its queue. So link.c gives up on a connection that does not
- * come up, and opens another one.
+ * nng never dials by itself here: a thread of the connection's does, one attempt after the other,
+ * and closes the sockets only between two of them. Who leaves in the middle of nng 1.5.2's handshake
+ * leaves the other end without an accept (see dataplane/edge_door.h).
  */
 #ifndef CP_LINK_CONN_H
 #define CP_LINK_CONN_H
@@ -31,10 +30,13 @@ struct link_conn_state {
 	int pid;	      /* of the other end, 0 = not known */
 };
 
-/* link_conn_open - begins to dial both; @wake_fd (an eventfd, duplicated) is written when something
- * happened. NULL: it was logged why. */
+/* link_conn_open - begins to dial both, again and again; @wake_fd (an eventfd, duplicated) is written
+ * when something happened. NULL: it was logged why. */
 struct link_conn *link_conn_open(const char (*paths)[LINK_PATH_LEN], int wake_fd);
-/* link_conn_close - on a thread of its own; waits @wait_ms for it at most. NULL is fine. */
+/* link_conn_kick - the next attempt is made at once. */
+void link_conn_kick(struct link_conn *conn);
+/* link_conn_close - when its dial has ended, which can last 10 s; waits @wait_ms for it at most. NULL
+ * is fine. */
 void link_conn_close(struct link_conn *conn, int wait_ms);
 struct link_conn_state link_conn_state(struct link_conn *conn);
 /* link_conn_take - the next message, the caller's; NULL: none. */

@@ -26,7 +26,8 @@ struct edge_door {
 	struct sockaddr_un addr;
 	unsigned char hello[8]; /* what a peer says first */
 	int fd;			/* the check that is under way, -1 = none */
-	unsigned missed;	/* checks in a row */
+	int left;		/* the one that the listener before did not notice, -1 = none */
+	unsigned missed;	/* times in a row that it was looked at in vain */
 	atomic_bool awaited;	/* the check was not noticed yet; cleared by nng's threads */
 };
 
@@ -75,6 +76,13 @@ static void check_end(struct edge_door *d)
 	atomic_store(&d->awaited, false);
 }
 
+static void left_end(struct edge_door *d)
+{
+	if (d->left != -1)
+		close(d->left);
+	d->left = -1;
+}
+
 static void open_anew(struct edge_door *d)
 {
 	int rc;
@@ -86,24 +94,32 @@ static void open_anew(struct edge_door *d)
 		memmove(&d->listeners[0], &d->listeners[1], DOOR_OLD_MAX * sizeof(d->listeners[0]));
 		d->nlisteners--;
 	}
+	/* It may be slow, not deaf: who leaves it now takes those with them who wait there. */
+	left_end(d);
+	d->left = d->fd;
+	d->fd = -1;
 	rc = listen_on(d);
 	if (rc != 0) /* the next check fails as well, and it is tried again */
 		np_log(NP_LOG_ERROR, NULL, "%s: %s", d->addr.sun_path, nng_strerror(rc));
 }
 
-/* What fails for want of descriptors says nothing about the door. */
-static void check_begin(struct edge_door *d)
+/* False: a full backlog, or no listener. What fails for want of descriptors says nothing. */
+static bool check_begin(struct edge_door *d)
 {
 	d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->fd == -1)
-		return;
+		return true;
+	if (connect(d->fd, (const struct sockaddr *)&d->addr, sizeof(d->addr)) == -1) {
+		check_end(d);
+		return false;
+	}
 	atomic_store(&d->awaited, true);
-	if (connect(d->fd, (const struct sockaddr *)&d->addr, sizeof(d->addr)) == -1)
-		return; /* a full backlog, or no listener: not noticed */
 	if (send(d->fd, d->hello, sizeof(d->hello), MSG_NOSIGNAL) != (ssize_t)sizeof(d->hello))
 		check_end(d);
+	return true;
 }
 
+/* A check that was not noticed yet stays: closed now, it would be what it looks for. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct edge_door *d = arg;
@@ -111,16 +127,21 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	NP_CHECK_MAGIC(d, DOOR_MAGIC);
-	if (d->fd != -1 && atomic_load(&d->awaited))
+	if (d->fd != -1 && atomic_load(&d->awaited)) {
 		d->missed++;
-	else
-		d->missed = 0;
-	check_end(d);
+	} else {
+		if (d->fd != -1) {
+			d->missed = 0;
+			left_end(d);
+		}
+		check_end(d);
+		if (!check_begin(d))
+			d->missed++;
+	}
 	if (d->missed >= DOOR_DEAF) {
 		d->missed = 0;
 		open_anew(d);
 	}
-	check_begin(d);
 }
 
 enum np_err door_open(nng_socket socket, const char *path, struct event_base *base,
@@ -139,7 +160,7 @@ enum np_err door_open(nng_socket socket, const char *path, struct event_base *ba
 		return NP_ENOMEM;
 	d->magic = DOOR_MAGIC;
 	d->socket = socket;
-	d->fd = -1;
+	d->fd = d->left = -1;
 	d->addr.sun_family = AF_UNIX;
 	memcpy(d->addr.sun_path, path, strlen(path));
 	rc = nng_socket_get_int(socket, NNG_OPT_PEER, &peer);
@@ -169,6 +190,7 @@ void door_shut(struct edge_door *d)
 	if (d->timer != NULL)
 		event_free(d->timer);
 	check_end(d);
+	left_end(d);
 	unlink(d->addr.sun_path);
 	d->magic = 0;
 	np_free(d);

@@ -3,7 +3,7 @@
  *
  * In nng 1.5.2 a peer that goes away in the middle of its handshake can end the accepting for good:
  * the transport hands NNG_ECLOSED of that one connection to the listener, which takes it for its
- * own end. A kill -9 of a controller is enough. So the door is tried once in DOOR_CHECK_MS by a
+ * own end. A kill -9 of a controller is enough. So the door is tried every DOOR_CHECK_MS by a
  * connection of our own, and a new one is made when that is not noticed. Those who are inside stay:
  * the old listener goes on for them. Thread: the loop's, but door_seen.
  */
@@ -16,8 +16,8 @@
 #include <nng/nng.h>
 #include <stdbool.h>
 
-#define DOOR_CHECK_MS 1000
-#define DOOR_DEAF     2 /* so many checks in a row that were not noticed */
+#define DOOR_CHECK_MS 300
+#define DOOR_DEAF     2 /* so many times in a row that a check was not noticed */
 #define DOOR_OLD_MAX  4 /* old listeners that are kept; then the oldest goes, with its clients */
 
 struct edge_door;

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -128,16 +129,21 @@ static void *rude_run(void *arg)
 	return NULL;
 }
 
-static void rude_start(struct rude *r)
+static void listen_on(int fds[2])
 {
 	for (int i = 0; i < 2; i++) {
 		struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 		snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", paths[i]);
-		r->fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		assert_int_equal(bind(r->fds[i], (struct sockaddr *)&a, sizeof(a)), 0);
-		assert_int_equal(listen(r->fds[i], 16), 0);
+		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_int_equal(bind(fds[i], (struct sockaddr *)&a, sizeof(a)), 0);
+		assert_int_equal(listen(fds[i], 16), 0);
 	}
+}
+
+static void rude_start(struct rude *r)
+{
+	listen_on(r->fds);
 	assert_int_equal(pthread_create(&r->thread, NULL, rude_run, r), 0);
 }
 
@@ -149,6 +155,80 @@ static void rude_stop(struct rude *r)
 		close(r->fds[i]);
 		unlink(paths[i]);
 	}
+}
+
+/*
+ * Lets everybody in, says its greeting SLOW_MS later and then nothing more. Who is not there any more
+ * by then would leave nng's listener without an accept.
+ */
+#define SLOW_MS	 700
+#define SLOW_MAX 64
+
+struct slow {
+	pthread_t thread;
+	int fds[2];
+	atomic_bool end;
+	unsigned greeted, left;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void *slow_run(void *arg)
+{
+	static const unsigned char protocols[2] = {0x31, 0x20}; /* rep, pub */
+	struct slow *s = arg;
+	struct {
+		int fd, which;
+		int64_t at;
+	} guests[SLOW_MAX];
+	struct pollfd fds[2] = {{.fd = s->fds[0], .events = POLLIN},
+				{.fd = s->fds[1], .events = POLLIN}};
+	unsigned n = 0, next = 0;
+
+	while (!atomic_load(&s->end)) {
+		poll(fds, 2, 20);
+		for (int i = 0; i < 2 && n < SLOW_MAX; i++) {
+			int fd = accept4(s->fds[i], NULL, NULL, SOCK_CLOEXEC);
+
+			if (fd == -1)
+				continue;
+			guests[n].fd = fd;
+			guests[n].which = i;
+			guests[n++].at = now_ms() + SLOW_MS;
+		}
+		for (; next < n && guests[next].at <= now_ms(); next++) {
+			const unsigned char hello[8] = {
+			    0, 'S', 'P', 0, 0, protocols[guests[next].which], 0, 0};
+
+			if (send(guests[next].fd, hello, 8, MSG_NOSIGNAL) == 8)
+				s->greeted++;
+			else
+				s->left++;
+		}
+	}
+	while (n > 0)
+		close(guests[--n].fd);
+	return NULL;
+}
+
+static void slow_start(struct slow *s)
+{
+	listen_on(s->fds);
+	assert_int_equal(pthread_create(&s->thread, NULL, slow_run, s), 0);
+}
+
+static void slow_stop(struct slow *s)
+{
+	atomic_store(&s->end, true);
+	pthread_join(s->thread, NULL);
+	for (int i = 0; i < 2; i++)
+		close(s->fds[i]);
 }
 
 static void link__no_plane_yet__connected_when_it_comes(void **state)
@@ -195,6 +275,32 @@ static void link__planes_that_die_in_the_handshake__next_one_found(void **state)
 		nng_close(sockets[i]);
 }
 
+/* Nobody may leave in the middle of the handshake, however slow the next plane is. */
+static void link__next_plane_is_slow__nobody_leaves_in_the_handshake(void **state)
+{
+	struct slow s = {.greeted = 0};
+	nng_socket sockets[2];
+	struct link *l;
+
+	(void)state;
+	plane_open(sockets);
+	assert_int_equal(link_new(base, paths[0], paths[1], &callbacks, NULL, &l), NP_OK);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 1);
+	for (int i = 0; i < 2; i++) /* takes its name away: the next one comes after it */
+		nng_close(sockets[i]);
+	slow_start(&s);
+	loop_s(PATIENCE_S);
+	assert_int_equal(downs, 1);
+	link_kick(l);
+	loop_s(PATIENCE_S);
+	assert_int_equal(ups, 2);
+	link_free(l); /* those that were given up end before */
+	slow_stop(&s);
+	assert_true(s.greeted >= 2);
+	assert_int_equal(s.left, 0);
+}
+
 /* The sockets of the one that is gone look as if they were there. */
 static void link_peer_ended__sockets_still_there__dialled_anew(void **state)
 {
@@ -226,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(link__no_plane_yet__connected_when_it_comes),
 	    TEST(link__planes_that_die_in_the_handshake__next_one_found),
+	    TEST(link__next_plane_is_slow__nobody_leaves_in_the_handshake),
 	    TEST(link_peer_ended__sockets_still_there__dialled_anew),
 	};
 
