@@ -82,7 +82,7 @@ def test_curl_lines_make_a_tunnel_that_carries_ssh(master, bench):
 -H "X-API-Key: abc123def456789" \\
 -d '{{"action":"restart"}}'""")
     assert patched["id"] == server["id"]
-    master.wait_instance(server["id"], status="running")
+    master.node.wait_line("listening for visitors", count=2)  # the first one was that before the restart
     wait_for("the visitors' listener", lambda: is_listening(visit), PATIENCE)
     size = 20_000_000 if FULL else 2_000_000
     start = time.monotonic()

@@ -163,7 +163,7 @@ def test_service_cooldown__longest_pause_between_attempts(bench, cooldown, least
 
 
 def test_semaphore_limit__visitors_that_wait_for_a_channel(bench):
-    t = bench.link("reverse", 0, start=False, server_env={"NP_SEMAPHORE_LIMIT": "64"})
+    t = bench.link("reverse", 0, start=False, server_env={"NP_SEMAPHORE_LIMIT": "64", "NP_POOL_GET_TIMEOUT": "60s"})
     t.start_server()
     held = [bench.dial(t.visit) for _ in range(70)]
     assert len(t.server.wait_ends(6, "queue_full")) == 6

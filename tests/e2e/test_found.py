@@ -186,7 +186,7 @@ def test_tls_2__asked_for_by_the_server_only__first_attempt_succeeds(bench):
         out.write(f.read() * 3000)  # takes a while to read, as the stores of systems do
     query = {"ca": "", "sni": "", "min": 0}
     t = bench.link("reverse", 2, tunnel=tunnel, server={"crt": crt, "key": key}, client=query,
-                   env={"SSL_CERT_FILE": store, "NP_POOL_GET_TIMEOUT": "15s"}, start=False)
+                   env={"SSL_CERT_FILE": store, "NP_POOL_GET_TIMEOUT": "15s", "NP_REPORT_INTERVAL": "10s"}, start=False)
     url, env, kw = t.start_args["client"]
     t.start_args["client"] = (url.replace("&ca=", "").replace("&sni=", ""), env, kw)
     assert not any(x in t.start_args["client"][0] for x in ("ca=", "sni=", "pin=", "tls="))
