@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "core/digest.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -85,6 +86,9 @@ static void *helper_main(void *arg)
 		pthread_cond_wait(&h->work, &h->lock);
 		h->idling--;
 	}
+	pthread_mutex_unlock(&h->lock);
+	np_crypto_thread_end();
+	pthread_mutex_lock(&h->lock);
 	h->threads--;
 	pthread_cond_signal(&h->idle);
 	pthread_mutex_unlock(&h->lock);

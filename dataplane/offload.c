@@ -7,6 +7,7 @@
 #include "offload.h"
 
 #include "base/assert.h"
+#include "core/digest.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -106,10 +107,14 @@ static void job_run(struct offload_job *job)
 		job->lose(job);
 }
 
-static void *offload_main(void *arg)
+static bool has_work(void)
 {
-	(void)arg;
-	pthread_mutex_lock(&lock);
+	return heavy_allowed() > 0 || queues[OFFLOAD_LIGHT].n > 0;
+}
+
+/* With the lock held: jobs, until there was none for a while. */
+static void work_until_idle(void)
+{
 	while (!stopping) {
 		struct offload_job *job = job_next();
 		struct timespec until;
@@ -124,9 +129,21 @@ static void *offload_main(void *arg)
 		rc = pthread_cond_timedwait(&work, &lock, &until);
 		nidle--;
 		/* A job may have come between the timeout and the lock. */
-		if (rc == ETIMEDOUT && heavy_allowed() == 0 && queues[OFFLOAD_LIGHT].n == 0)
-			break;
+		if (rc == ETIMEDOUT && !has_work())
+			return;
 	}
+}
+
+static void *offload_main(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&lock);
+	do {
+		work_until_idle();
+		pthread_mutex_unlock(&lock);
+		np_crypto_thread_end();
+		pthread_mutex_lock(&lock);
+	} while (!stopping && has_work()); /* who submitted it counted on this thread */
 	nthreads--;
 	pthread_cond_signal(&ended);
 	pthread_mutex_unlock(&lock);

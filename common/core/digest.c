@@ -3,6 +3,7 @@
  */
 #include "core/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
 
@@ -27,4 +28,9 @@ enum np_err np_digest(const struct np_part *parts, size_t n, uint8_t out[NP_DIGE
 	ok = ok && EVP_DigestFinal_ex(md, out, &len) == 1;
 	EVP_MD_CTX_free(md);
 	return ok ? NP_OK : NP_ECRYPTO;
+}
+
+void np_crypto_thread_end(void)
+{
+	OPENSSL_thread_stop();
 }

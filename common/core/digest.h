@@ -20,4 +20,10 @@ struct np_part {
 enum np_err np_digest(const struct np_part *parts, size_t n,
 		      uint8_t out[NP_DIGEST_LEN]) NP_MUST_CHECK;
 
+/*
+ * np_crypto_thread_end - gives back what libcrypto keeps for the calling thread. For threads that
+ * nobody joins, before they say that they are gone: their own end may come after the process's.
+ */
+void np_crypto_thread_end(void);
+
 #endif

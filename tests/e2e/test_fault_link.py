@@ -249,6 +249,7 @@ def test_address__of_the_client_changes__tunnel_comes_back(bench, world, flow, t
 @pytest.mark.sanitize
 def test_link__visitor_leaves_during_a_partition__slot_is_given_back(bench, world):
     t = world.link(bench, "reverse", 0, server={"slot": 2}, env=QUICK)
+    t.server.wait_ends(1, "done")  # of the visitor who tried whether it serves
     held = [running(bench, world, t) for _ in range(2)]
     world.set(cut="drop")
     for s in held:
