@@ -18,6 +18,9 @@
 #define LIST_MAX (256 * 1024 * 1024) /* bytes of GET /instances: 10 000 of the largest */
 #define ONE_MAX	 (512 * 1024)
 
+#define USUAL_BYTES \
+	768 /* of one instance: room from the start saves the copies of a growing buffer */
+
 /* A request that waits for its change. */
 struct waiting {
 	struct app *app;
@@ -52,7 +55,7 @@ static void reply_buf(struct http_req *r, int status, struct np_buf *b)
 		http_reply_error(r, 503, "%s", np_err_text(b->err));
 	} else {
 		http_cors(r);
-		http_reply_json(r, status, b);
+		http_reply_json_take(r, status, b);
 	}
 	np_buf_wipe(b);
 }
@@ -170,6 +173,7 @@ void api_instances_list(struct app *app, struct http_req *r, const char *id)
 
 	(void)id;
 	np_buf_init(&b, LIST_MAX);
+	np_buf_reserve(&b, (model_count(app->model) + 1) * USUAL_BYTES);
 	json_put_begin(&b, NULL, '[');
 	model_render_key(app->model, &b);
 	while ((inst = model_next(app->model, inst)) != NULL)

@@ -79,9 +79,11 @@ void http_header(struct http_req *r, const char *name, const char *value);
 void http_cors(struct http_req *r);
 /* http_reply - @type NULL = no body and no Content-Type. HEAD: headers only. Frees @r. */
 void http_reply(struct http_req *r, int status, const char *type, const void *body, size_t len);
-/* http_reply_json - "application/json", @json without its final LF. http_reply_error - the error
- * body {"error":"…"} with CORS. Both free @r. */
+/* http_reply_json - "application/json", @json without its final LF. http_reply_json_take - the same;
+ * what was in @json is sent and wiped, not copied, and needs room for the LF. http_reply_error - the
+ * error body {"error":"…"} with CORS. All free @r. */
 void http_reply_json(struct http_req *r, int status, const struct np_buf *json);
+void http_reply_json_take(struct http_req *r, int status, struct np_buf *json);
 void http_reply_error(struct http_req *r, int status, const char *fmt, ...) NP_PRINTF(3, 4);
 
 /* Streams: chunked, exempt from the idle limit. */

@@ -238,10 +238,11 @@ static const char *reason_of(int status)
 	return "Status";
 }
 
-void http_reply(struct http_req *r, int status, const char *type, const void *body, size_t len)
+/* @out may be NULL, and is freed; @len: of the body. */
+static void reply_body(struct http_req *r, int status, const char *type, struct evbuffer *out,
+		       size_t len)
 {
 	struct evhttp_request *ev = r->ev;
-	struct evbuffer *out = evbuffer_new();
 	char length[24];
 
 	if (type != NULL)
@@ -251,14 +252,21 @@ void http_reply(struct http_req *r, int status, const char *type, const void *bo
 		snprintf(length, sizeof(length), "%zu", len);
 		http_header(r, "Content-Length", length);
 	}
-	/* evhttp sends what it is given, also after HEAD. */
-	if (out != NULL && len > 0 && http_req_method(r) != HTTP_HEAD)
-		evbuffer_add(out, body, len);
 	http_conn_answered(r->conn);
 	http_req_free(r);
 	evhttp_send_reply(ev, status, reason_of(status), out);
 	if (out != NULL)
 		evbuffer_free(out);
+}
+
+void http_reply(struct http_req *r, int status, const char *type, const void *body, size_t len)
+{
+	struct evbuffer *out = evbuffer_new();
+
+	/* evhttp sends what it is given, also after HEAD. */
+	if (out != NULL && len > 0 && http_req_method(r) != HTTP_HEAD)
+		evbuffer_add(out, body, len);
+	reply_body(r, status, type, out, len);
 }
 
 static void reply_buffer(struct http_req *r, int status, struct np_buf *b)
@@ -282,6 +290,42 @@ void http_reply_json(struct http_req *r, int status, const struct np_buf *json)
 	np_buf_put_u8(&b, '\n');
 	reply_buffer(r, status, &b);
 	np_buf_wipe(&b);
+}
+
+static void on_sent(const void *data, size_t len, void *arg)
+{
+	struct np_buf *b = arg;
+
+	(void)data;
+	(void)len;
+	np_buf_wipe(b);
+	np_free(b);
+}
+
+void http_reply_json_take(struct http_req *r, int status, struct np_buf *json)
+{
+	struct np_buf *b = np_malloc(sizeof(*b));
+	struct evbuffer *out = evbuffer_new();
+
+	np_buf_put_u8(json, '\n');
+	if (b == NULL || out == NULL || json->err != NP_OK) {
+		reply_buffer(r, status, json);
+		np_buf_wipe(json);
+		np_free(b);
+		if (out != NULL)
+			evbuffer_free(out);
+		return;
+	}
+	*b = *json;
+	np_buf_init(json, json->max);
+	if (http_req_method(r) == HTTP_HEAD ||
+	    evbuffer_add_reference(out, np_buf_ptr(b), np_buf_len(b), on_sent, b) != 0) {
+		http_reply(r, status, "application/json", np_buf_ptr(b), np_buf_len(b));
+		on_sent(NULL, 0, b);
+		evbuffer_free(out);
+		return;
+	}
+	reply_body(r, status, "application/json", out, np_buf_len(b));
 }
 
 void http_reply_error(struct http_req *r, int status, const char *fmt, ...)

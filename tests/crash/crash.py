@@ -242,8 +242,8 @@ class CrashTest:
                 self.in_time(start, took)
             elif took:
                 self.recovery["both"].append(max(took))
-        if CONTROL in done:
-            self.data_ends = []
+        if CONTROL in done:  # a new one that found the data plane may have seen its end
+            self.data_ends = [start] if done[-1] == DATA else []
         return done
 
     def in_time(self, start, took):
