@@ -10,7 +10,6 @@
 #include "base/assert.h"
 #include "base/num.h"
 #include "core/proof.h"
-#include "json_write.h"
 #include "model_priv.h"
 #include "sse.h"
 
@@ -35,8 +34,10 @@ struct model_instance *model_instance_new(const char *id)
 	inst->meta.sid = np_strdup("");
 	inst->meta.type = np_strdup("");
 	inst->meta.alias = np_strdup("");
+	inst->shown = model_shown_new();
 	if (inst->alias == NULL || inst->url == NULL || inst->config == NULL ||
-	    inst->meta.sid == NULL || inst->meta.type == NULL || inst->meta.alias == NULL) {
+	    inst->meta.sid == NULL || inst->meta.type == NULL || inst->meta.alias == NULL ||
+	    inst->shown == NULL) {
 		model_instance_free(inst);
 		return NULL;
 	}
@@ -72,6 +73,7 @@ void model_meta_release(struct model_meta *meta)
 
 void model_saved_release(struct model_instance *inst)
 {
+	model_shown_drop(inst);
 	np_free(inst->alias);
 	wipe_text(inst->url);
 	wipe_text(inst->config);
@@ -89,6 +91,7 @@ void model_instance_free(struct model_instance *inst)
 	model_saved_release(inst);
 	model_old_release(inst);
 	pem_files_leave(&inst->files);
+	np_free(inst->shown);
 	np_free(inst);
 }
 
@@ -427,85 +430,6 @@ const char *model_status_name(const struct model_instance *inst)
 		break;
 	}
 	return "stopped";
-}
-
-void model_meta_render(const struct model_meta *meta, const char *name, struct np_buf *out)
-{
-	json_put_begin(out, name, '{');
-	json_put_begin(out, "peer", '{');
-	json_put_str(out, "sid", meta->sid);
-	json_put_str(out, "type", meta->type);
-	json_put_str(out, "alias", meta->alias);
-	json_put_end(out, '}');
-	json_put_begin(out, "tags", '{');
-	for (size_t i = 0; i < meta->ntags; i++)
-		json_put_str(out, meta->tags[i].name, meta->tags[i].value);
-	json_put_end(out, '}');
-	json_put_end(out, '}');
-}
-
-/* The members of every object of /instances, in the order that clients rely on. */
-struct shown {
-	const char *id, *alias, *type, *status, *url, *config;
-	bool restart;
-	const struct model_meta *meta;
-	const struct model_instance *numbers; /* NULL: all 0 */
-};
-
-static void render(const struct shown *s, struct np_buf *out)
-{
-	static const struct model_instance none;
-	const struct model_instance *n = s->numbers != NULL ? s->numbers : &none;
-
-	json_put_begin(out, NULL, '{');
-	json_put_str(out, "id", s->id);
-	json_put_str(out, "alias", s->alias);
-	json_put_str(out, "type", s->type);
-	json_put_str(out, "status", s->status);
-	json_put_str(out, "url", s->url);
-	json_put_str(out, "config", s->config);
-	json_put_bool(out, "restart", s->restart);
-	model_meta_render(s->meta, "meta", out);
-	json_put_u64(out, "mode", n->mode);
-	json_put_u64(out, "ping", n->ping_ms);
-	json_put_u64(out, "pool", n->pool);
-	json_put_u64(out, "tcps", n->tcps);
-	json_put_u64(out, "udps", n->udps);
-	json_put_u64(out, "tcprx", n->total[MODEL_TCP_RX]);
-	json_put_u64(out, "tcptx", n->total[MODEL_TCP_TX]);
-	json_put_u64(out, "udprx", n->total[MODEL_UDP_RX]);
-	json_put_u64(out, "udptx", n->total[MODEL_UDP_TX]);
-	json_put_end(out, '}');
-}
-
-void model_render(const struct model_instance *inst, struct np_buf *out)
-{
-	const struct shown s = {.id = inst->id,
-				.alias = inst->alias,
-				.type = np_role_name(inst->role),
-				.status = model_status_name(inst),
-				.url = inst->url,
-				.config = inst->config,
-				.restart = inst->restart,
-				.meta = &inst->meta,
-				.numbers = inst};
-
-	render(&s, out);
-}
-
-void model_render_key(const struct model *m, struct np_buf *out)
-{
-	static char empty[] = "";
-	const struct model_meta meta = {.sid = empty, .type = empty, .alias = empty};
-	const struct shown s = {.id = MODEL_KEY_ID,
-				.alias = m->alias,
-				.type = "",
-				.status = "",
-				.url = m->key,
-				.config = m->mid,
-				.meta = &meta};
-
-	render(&s, out);
 }
 
 void model_publish(struct model *m, int sse_type, const struct model_instance *inst)

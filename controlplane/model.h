@@ -88,6 +88,7 @@ struct model_instance {
 		uint64_t last[MODEL_COUNTERS]; /* of the node: since boot_id, or since starts */
 		bool dirty;
 	} seen;
+	struct model_shown *shown; /* owned; what model_render keeps */
 };
 
 struct model_events {

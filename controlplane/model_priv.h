@@ -72,6 +72,10 @@ enum np_err model_meta_copy_peer(const struct model_meta *from,
 enum np_err model_meta_copy_tags(const struct model_meta *from,
 				 struct model_meta *to) NP_MUST_CHECK;
 void model_meta_render(const struct model_meta *meta, const char *name, struct np_buf *out);
+/* model_render.c: model_shown_new - nothing is kept yet; NULL: no memory. Freed by np_free after
+ * model_shown_drop, which forgets the object that is kept. */
+struct model_shown *model_shown_new(void) NP_MUST_CHECK;
+void model_shown_drop(struct model_instance *inst);
 /* model_save - @ops at the side: model_flush waits for them. */
 void model_save(struct model *m, const struct store_op *ops, size_t n);
 void model_publish(struct model *m, int sse_type, const struct model_instance *inst);

@@ -331,6 +331,82 @@ static void model_patch__reset__counts_from_there(void **state)
 	assert_int_equal(model_find(*state, id)->total[MODEL_TCP_RX], 30);
 }
 
+static void shows(struct model *m, const char *id, const char *want)
+{
+	struct np_buf b;
+
+	/* Twice: the second one may be what was kept of the first. */
+	for (int i = 0; i < 2; i++) {
+		np_buf_init(&b, 65536);
+		model_render(model_find(m, id), &b);
+		assert_non_null(np_buf_cstr(&b));
+		if (strstr(np_buf_cstr(&b), want) == NULL)
+			fail_msg("no %s in %s", want, np_buf_cstr(&b));
+		np_buf_release(&b);
+	}
+}
+
+static void patch(struct model *m, const char *id, const struct model_patch *p)
+{
+	model_patch(m, id, p, on_done, NULL);
+	let_through(NP_OK);
+}
+
+static void model_render__each_change__shown(void **state)
+{
+	static char name[] = "na<me", value[] = "v", empty[] = "", sid[] = "the sid", text[5000];
+	struct model_tag tag = {.name = name, .value = value};
+	const struct model_meta tags = {.tags = &tag, .ntags = 1};
+	const struct model_meta peer = {.sid = sid, .type = empty, .alias = empty};
+	char id[16];
+	struct ctl_status status;
+	struct ctl_stats st = {.has_ping = true, .ping_ms = 11, .pool = 12, .tcps = 13, .udps = 14};
+
+	create(*state, id);
+	shows(*state, id, "\"status\":\"stopped\"");
+	status = status_of(*state, id, CTL_RUNNING);
+	status.mode = 2;
+	model_observe_status(*state, &status);
+	shows(*state, id, "\"status\":\"running\"");
+	shows(*state, id, "\"mode\":2,\"ping\":0,");
+	snprintf(st.id, sizeof(st.id), "%s", id);
+	for (uint64_t i = 1; i < 3; i++) {
+		char want[128];
+
+		st.tcp_rx = i;
+		st.tcp_tx = 2 * i;
+		st.udp_rx = 3 * i;
+		st.udp_tx = 4 * i;
+		model_observe_stats(*state, "aa", &st);
+		snprintf(
+		    want, sizeof(want),
+		    "\"ping\":11,\"pool\":12,\"tcps\":13,\"udps\":14,\"tcprx\":%u,\"tcptx\":%u,"
+		    "\"udprx\":%u,\"udptx\":%u}",
+		    (unsigned)i, 2 * (unsigned)i, 3 * (unsigned)i, 4 * (unsigned)i);
+		shows(*state, id, want);
+	}
+	model_observe_down(*state);
+	shows(*state, id, "\"ping\":0,\"pool\":0,\"tcps\":0,\"udps\":0,\"tcprx\":2,");
+	patch(*state, id, &(struct model_patch){.alias = "other"});
+	shows(*state, id, "\"alias\":\"other\"");
+	patch(*state, id, &(struct model_patch){.has_restart = true});
+	shows(*state, id, "\"restart\":false");
+	patch(*state, id, &(struct model_patch){.tags = &tags});
+	shows(*state, id, "{\"na\\u003cme\":\"v\"}");
+	patch(*state, id, &(struct model_patch){.peer = &peer});
+	shows(*state, id, "\"sid\":\"the sid\"");
+	memset(text, 'x', sizeof(text) - 1);
+	tag.value = text; /* too long to be kept */
+	patch(*state, id, &(struct model_patch){.tags = &tags});
+	shows(*state, id, text);
+	tag.value = value;
+	patch(*state, id, &(struct model_patch){.tags = &tags});
+	shows(*state, id, "{\"na\\u003cme\":\"v\"}");
+	model_put(*state, id, "client://127.0.0.1:5000/127.0.0.1:5002?mode=1", on_done, NULL);
+	let_through(NP_OK);
+	shows(*state, id, "127.0.0.1:5002?");
+}
+
 static void model_load__rows__as_they_were_stored(void **state)
 {
 	const struct model_instance *inst;
@@ -369,6 +445,7 @@ int main(void)
 	    TEST(model_observe_stats__restarts__differences_add_up),
 	    TEST(model_observe_stats__of_the_boot__what_a_start_drops_is_counted),
 	    TEST(model_patch__reset__counts_from_there),
+	    TEST(model_render__each_change__shown),
 	    TEST(model_load__rows__as_they_were_stored),
 	};
 
