@@ -71,6 +71,8 @@ def test_curl_lines_make_a_tunnel_that_carries_ssh(master, bench):
     server = curl(master, f"""curl -X POST http://localhost:9090/api/v1/instances \\
 -H "X-API-Key: abc123def456789" \\
 -d '{{"url":"server://{text_of(tunnel)}/{text_of(visit)}?tls=1"}}'""")
+    # A client that finds nobody at an address of this machine takes it for itself.
+    wait_for("the server", lambda: is_listening(tunnel), PATIENCE)
     client = curl(master, f"""curl -X POST http://localhost:9090/api/v1/instances \\
 -H "X-API-Key: abc123def456789" -d '{{"url":"client://{text_of(tunnel)}/{text_of(ssh.addr)}"}}'""")
     listed = curl(master, """curl http://localhost:9090/api/v1/instances \\
