@@ -111,6 +111,7 @@ class Pair:
 
 
 @pytest.mark.sanitize
+@pytest.mark.timeout(60 * SLACK)
 @pytest.mark.parametrize("changes", [("&noudp=1", ""), ("tunnel", ""), ("&tls=1", "")],
                          ids=["listener", "client's tunnel side", "server's tunnel side"])
 @pytest.mark.parametrize("role", ROLES)
