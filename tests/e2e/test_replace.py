@@ -110,7 +110,6 @@ class Pair:
         self.m.good("PUT", f"/instances/{self.ids[self.replaced]}", {"url": url})
 
 
-@pytest.mark.sanitize
 @pytest.mark.timeout(60 * SLACK)
 @pytest.mark.parametrize("changes", [("&noudp=1", ""), ("tunnel", ""), ("&tls=1", "")],
                          ids=["listener", "client's tunnel side", "server's tunnel side"])
