@@ -3,6 +3,8 @@
  */
 #include "link.h"
 
+#include "nng_end.h"
+
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -244,14 +246,14 @@ static void link__no_plane_yet__connected_when_it_comes(void **state)
 	loop_s(PATIENCE_S);
 	assert_int_equal(ups, 1);
 	for (int i = 0; i < 2; i++)
-		nng_close(sockets[i]);
+		nng_end(sockets[i]);
 	loop_s(PATIENCE_S); /* down */
 	plane_open(sockets);
 	loop_s(PATIENCE_S);
 	assert_int_equal(ups, 2);
 	link_free(l);
 	for (int i = 0; i < 2; i++)
-		nng_close(sockets[i]);
+		nng_end(sockets[i]);
 }
 
 /* The library may give up dialling for good when its peer is gone in the middle of the handshake. */
@@ -272,7 +274,7 @@ static void link__planes_that_die_in_the_handshake__next_one_found(void **state)
 	assert_true(ups >= 1);
 	link_free(l);
 	for (int i = 0; i < 2; i++)
-		nng_close(sockets[i]);
+		nng_end(sockets[i]);
 }
 
 /* Nobody may leave in the middle of the handshake, however slow the next plane is. */
@@ -288,7 +290,7 @@ static void link__next_plane_is_slow__nobody_leaves_in_the_handshake(void **stat
 	loop_s(PATIENCE_S);
 	assert_int_equal(ups, 1);
 	for (int i = 0; i < 2; i++) /* takes its name away: the next one comes after it */
-		nng_close(sockets[i]);
+		nng_end(sockets[i]);
 	slow_start(&s);
 	loop_s(PATIENCE_S);
 	assert_int_equal(downs, 1);
@@ -322,7 +324,7 @@ static void link_peer_ended__sockets_still_there__dialled_anew(void **state)
 	assert_int_equal(ups, 2);
 	link_free(l);
 	for (int i = 0; i < 2; i++)
-		nng_close(sockets[i]);
+		nng_end(sockets[i]);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/mono.h"
+#include "nng_end.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
@@ -71,8 +72,8 @@ static void fake_close(void)
 {
 	if (!fake.open)
 		return;
-	nng_close(fake.ctl);
-	nng_close(fake.events);
+	nng_end(fake.ctl);
+	nng_end(fake.events);
 	fake.open = false;
 }
 
