@@ -70,11 +70,11 @@ def tree(roots):
             fields = _stat(name)
             if fields:
                 children.setdefault(int(fields[1]), []).append(int(name))
-    found, todo = [], list(roots)
-    while todo:
-        pid = todo.pop()
+    found, rest = [], list(roots)
+    while rest:
+        pid = rest.pop()
         found.append(pid)
-        todo += children.get(pid, [])
+        rest += children.get(pid, [])
     return found
 
 
