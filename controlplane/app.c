@@ -12,6 +12,7 @@
 #include "core/dirs.h"
 #include "hostinfo.h"
 #include "import.h"
+#include "master_json.h"
 #include "metrics.h"
 #include "openapi.h"
 #include "router.h"
@@ -364,6 +365,20 @@ static enum np_err load_model(struct app *app, struct np_diag *diag)
 	return NP_OK;
 }
 
+static void tell_ctl(struct app *app)
+{
+	char pin[HTTP_PIN_SIZE];
+
+	if (http_pin(app->http, pin) != NP_OK)
+		np_log(NP_LOG_WARN, NULL, "no pin of the API's certificate for nodepass ctl");
+	master_json_write(app->run_dir, &app->cfg, app->root, pin);
+}
+
+static void on_certificate(void *arg)
+{
+	tell_ctl(arg);
+}
+
 static enum np_err start_api(struct app *app, struct np_diag *diag)
 {
 	const struct http_options o = {.host = app->cfg.tunnel.host,
@@ -373,6 +388,7 @@ static enum np_err start_api(struct app *app, struct np_diag *diag)
 				       .key = app->cfg.keyfile,
 				       .reload_ms = app->env.reload_interval_ms,
 				       .on_request = app_route,
+				       .on_certificate = on_certificate,
 				       .arg = app};
 
 	return http_new(app->base, &o, &app->http, diag);
@@ -427,30 +443,6 @@ static enum np_err start_parts(struct app *app, struct np_diag *diag)
 	return err == NP_OK ? app->node_err : err;
 }
 
-/* For `nodepass ctl` of the same user: where the API is. The key is not in it. */
-static void write_master_json(struct app *app)
-{
-	char path[NP_DIR_MAX + 32], text[NP_DIR_MAX * 2];
-	const char *host = app->cfg.tunnel.host;
-	bool v6 = strchr(host, ':') != NULL;
-	int n, fd;
-
-	if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0) {
-		host = "127.0.0.1";
-		v6 = false;
-	}
-	snprintf(path, sizeof(path), "%s/master.json", app->run_dir);
-	n = snprintf(text, sizeof(text),
-		     "{\"api\":\"%s://%s%s%s:%u%s\",\"pid\":%d,\"tls\":\"%d\"}\n",
-		     app->cfg.tls > 0 ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "",
-		     (unsigned)app->cfg.tunnel.port, app->root, (int)getpid(), app->cfg.tls);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd == -1 || n <= 0 || (size_t)n >= sizeof(text) || write(fd, text, (size_t)n) != n)
-		np_log(NP_LOG_WARN, NULL, "%s cannot be written: %s", path, strerror(errno));
-	if (fd != -1)
-		close(fd);
-}
-
 enum np_err app_start(struct app *app, struct np_diag *diag)
 {
 	static const char *const tls_texts[] = {"unencrypted", "self-signed certificate",
@@ -471,7 +463,7 @@ enum np_err app_start(struct app *app, struct np_diag *diag)
 	if (err != NP_OK)
 		return err;
 	http_open(app->http); /* the loop was turned before: the model writes what it imports */
-	write_master_json(app);
+	tell_ctl(app);
 	APP_LOG(app, INFO, "TLS code-%d: %s", app->cfg.tls, tls_texts[app->cfg.tls]);
 	APP_LOG(app, INFO, "Master started: %s%s", app->address, app->root);
 	return NP_OK;

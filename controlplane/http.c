@@ -349,7 +349,7 @@ enum np_err http_new(struct event_base *base, const struct http_options *o,
 		goto fail;
 	if (o->tls != 0) {
 		err = http_tls_new(o->tls == 2 ? o->crt : NULL, o->tls == 2 ? o->key : NULL,
-				   o->reload_ms, &s->tls, diag);
+				   o->reload_ms, o->on_certificate, o->arg, &s->tls, diag);
 		if (err != NP_OK)
 			goto fail;
 	}
@@ -381,6 +381,12 @@ void http_reload(struct http_server *s)
 {
 	if (s->tls != NULL)
 		http_tls_reload(s->tls);
+}
+
+enum np_err http_pin(const struct http_server *s, char out[HTTP_PIN_SIZE])
+{
+	out[0] = '\0';
+	return s->tls != NULL ? http_tls_pin(s->tls, out) : NP_OK;
 }
 
 void http_close_listener(struct http_server *s)

@@ -33,6 +33,8 @@ enum http_method {
 	HTTP_OTHER,
 };
 
+#define HTTP_PIN_SIZE 45 /* 32 bytes in base64, with NUL */
+
 struct http_server;
 struct http_req;
 
@@ -44,6 +46,7 @@ struct http_options {
 	int64_t reload_ms; /* the files are looked at again this often at the latest */
 	/* Every request that is well-formed; answers through the functions below. */
 	void (*on_request)(struct http_req *req, void *arg);
+	void (*on_certificate)(void *arg); /* it was changed; http_pin says to what. NULL = none */
 	void *arg;
 };
 
@@ -54,6 +57,8 @@ enum np_err http_new(struct event_base *base, const struct http_options *o,
 /* http_open - connections are taken from now on; those that came before have waited. */
 void http_open(struct http_server *s);
 void http_reload(struct http_server *s); /* certificate files, now */
+/* http_pin - "" without TLS, else as http_tls_pin. Errors: NP_ECRYPTO. */
+enum np_err http_pin(const struct http_server *s, char out[HTTP_PIN_SIZE]) NP_MUST_CHECK;
 /* http_free - closes the listener and all connections. http_close_listener - takes no more. */
 void http_close_listener(struct http_server *s);
 void http_free(struct http_server *s);

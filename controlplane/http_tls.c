@@ -12,6 +12,7 @@
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -30,6 +31,8 @@ struct http_tls {
 	char *crt, *key; /* owned; NULL = own certificate */
 	int64_t reload_ms;
 	struct np_mono loaded;
+	void (*on_reload)(void *arg);
+	void *arg;
 };
 
 static const char *openssl_reason(void)
@@ -174,7 +177,8 @@ static enum np_err ctx_new(const struct http_tls *t, SSL_CTX **out, struct np_di
 	return NP_OK;
 }
 
-enum np_err http_tls_new(const char *crt, const char *key, int64_t reload_ms, struct http_tls **out,
+enum np_err http_tls_new(const char *crt, const char *key, int64_t reload_ms,
+			 void (*on_reload)(void *arg), void *arg, struct http_tls **out,
 			 struct np_diag *diag)
 {
 	struct http_tls *t = np_calloc(1, sizeof(*t));
@@ -194,8 +198,22 @@ enum np_err http_tls_new(const char *crt, const char *key, int64_t reload_ms, st
 		return err;
 	}
 	t->loaded = np_mono_now();
+	t->on_reload = on_reload;
+	t->arg = arg;
 	*out = t;
 	return NP_OK;
+}
+
+enum np_err http_tls_pin(const struct http_tls *t, char out[HTTP_PIN_SIZE])
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH], *der = NULL;
+	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(SSL_CTX_get0_certificate(t->ctx)), &der);
+	bool ok =
+	    len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1 &&
+	    EVP_EncodeBlock((unsigned char *)out, digest, sizeof(digest)) == HTTP_PIN_SIZE - 1;
+
+	OPENSSL_free(der);
+	return ok ? NP_OK : NP_ECRYPTO;
 }
 
 void http_tls_reload(struct http_tls *t)
@@ -210,6 +228,8 @@ void http_tls_reload(struct http_tls *t)
 	}
 	SSL_CTX_free(t->ctx);
 	t->ctx = ctx;
+	if (t->on_reload != NULL)
+		t->on_reload(t->arg);
 }
 
 struct bufferevent *http_tls_bufferevent(struct http_tls *t, struct event_base *base)

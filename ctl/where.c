@@ -139,7 +139,7 @@ static bool is_trusted(const struct stat *file, const char *dir)
 static enum np_err take_file(const char *text, size_t len, const char *path, struct where *out,
 			     struct np_diag *diag)
 {
-	char api[WHERE_URL_MAX], pid_text[24] = "", tls[8] = "0";
+	char api[WHERE_URL_MAX], pid_text[24] = "";
 	long pid;
 
 	if (!json_member(text, len, "api", api, sizeof(api)) ||
@@ -156,8 +156,6 @@ static enum np_err take_file(const char *text, size_t len, const char *path, str
 					   path, pid);
 		}
 	}
-	if (json_member(text, len, "tls", tls, sizeof(tls)) && strcmp(tls, "1") == 0)
-		out->insecure = true; /* made by itself at its start: nobody could vouch for it */
 	return NP_OK;
 }
 
@@ -179,19 +177,18 @@ static void set_owner(struct where *out)
 	}
 }
 
-static enum np_err find_local(struct where *out, struct np_diag *diag)
+/* read_master_json - what a running master of this user wrote; from nobody else. */
+static enum np_err read_master_json(char path[WHERE_PATH_MAX], char text[FILE_MAX], size_t *len,
+				    struct np_diag *diag)
 {
-	char dir[NP_DIR_MAX], path[NP_DIR_MAX + sizeof(FILE_NAME) + 1], text[FILE_MAX];
+	char dir[NP_DIR_MAX];
 	struct stat st;
-	size_t len;
 	enum np_err err;
 	int fd;
 
-	out->local = true;
-	set_owner(out);
 	if (np_run_dir(from_environment, NULL, geteuid(), dir) != NP_OK)
 		return np_diag_set(diag, NP_EINVAL, "NP_RUN_DIR", "NP_RUN_DIR: too long");
-	snprintf(path, sizeof(path), "%s/" FILE_NAME, dir);
+	snprintf(path, WHERE_PATH_MAX, "%s/" FILE_NAME, dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -1 && errno != ENOENT && errno != ENOTDIR)
 		return np_diag_set(diag, NP_ESYS, "api", "%s: %s", path, strerror(errno));
@@ -207,11 +204,33 @@ static enum np_err find_local(struct where *out, struct np_diag *diag)
 				   "may write to it",
 				   path);
 	}
-	err = read_small(fd, text, sizeof(text), &len);
+	err = read_small(fd, text, FILE_MAX, len);
 	close(fd);
 	if (err != NP_OK)
 		return np_diag_set(diag, err, "api", "%s: cannot be read", path);
-	return take_file(text, len, path, out, diag);
+	return NP_OK;
+}
+
+static enum np_err find_local(struct where *out, struct np_diag *diag)
+{
+	char path[WHERE_PATH_MAX], text[FILE_MAX];
+	size_t len;
+	enum np_err err;
+
+	out->local = true;
+	set_owner(out);
+	err = read_master_json(path, text, &len, diag);
+	return err == NP_OK ? take_file(text, len, path, out, diag) : err;
+}
+
+bool where_pin(const struct where *w, char out[WHERE_PIN_SIZE])
+{
+	char path[WHERE_PATH_MAX], text[FILE_MAX];
+	size_t len;
+
+	return w->local && !w->insecure && w->cacert == NULL &&
+	       read_master_json(path, text, &len, NULL) == NP_OK &&
+	       json_member(text, len, "pin", out, WHERE_PIN_SIZE) && out[0] != '\0';
 }
 
 enum np_err where_find(const struct where_options *o, bool with_key, struct where *out,
@@ -227,7 +246,7 @@ enum np_err where_find(const struct where_options *o, bool with_key, struct wher
 		err = where_url(api, out->url, diag);
 	else
 		err = find_local(out, diag);
-	out->insecure = o->insecure || (out->insecure && o->cacert == NULL);
+	out->insecure = o->insecure;
 	if (err != NP_OK || !with_key)
 		return err;
 	if (o->key == NULL && o->key_file != NULL)

@@ -16,6 +16,7 @@
 #define WHERE_URL_MAX  1024
 #define WHERE_KEY_MAX  256
 #define WHERE_PATH_MAX 4096
+#define WHERE_PIN_SIZE 45
 
 struct where_options {
 	const char *api, *key, *key_file, *cacert; /* NULL = not given */
@@ -39,6 +40,12 @@ struct where {
  */
 enum np_err where_find(const struct where_options *o, bool with_key, struct where *out,
 		       struct np_diag *diag) NP_MUST_CHECK;
+/*
+ * where_pin - SHA-256 of the public key of the master that runs here now, in base64; it is read
+ * anew each time, because a restart or new files change it. False: not local, no TLS or no master.
+ * Blocks.
+ */
+bool where_pin(const struct where *w, char out[WHERE_PIN_SIZE]) NP_MUST_CHECK;
 /*
  * where_program - runs nodepass-controlplane @option as the owner of the state and takes the one
  * line that it prints. Blocks. Errors: NP_ENOTFOUND (no such program), NP_ESYS (it failed).

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -324,6 +325,27 @@ def test_a_running_master_is_managed_without_address_and_key(folder, query):
         assert "Invalid URL" in master.ctl("set", "web", "client://127.0.0.1:0/x:1", status=1).err
         assert master.ctl("rm", "web", other).out == "done 2, failed 0\n"
         assert master.ctl("ls", "--json").out == "[]\n"
+    finally:
+        assert master.close() == 0, master.text()
+
+
+def test_certificate_of_the_master_is_known_by_its_key__changed__still__other_refused(folder):
+    """No authority can vouch for 127.0.0.1: what the running master wrote of its key does."""
+    certs = np_harness.Certs(folder / "certs")
+    master = Master(folder, f"?tls=2&crt={certs.crt}&key={certs.key}")
+    try:
+        wait_for("the master", master.is_up, 20)
+        assert master.ctl("ls", "--json").out == "[]\n"
+        before = json.loads((folder / "run/master.json").read_text())
+        for name, file in zip(certs.leaf("next"), (certs.crt, certs.key)):
+            os.replace(name, file)
+        master.process.send_signal(signal.SIGHUP)
+        wait_for("the new pin", lambda: json.loads((folder / "run/master.json").read_text()) != before, 10)
+        assert master.ctl("ls", "--json").out == "[]\n"
+        (folder / "run/master.json").write_text(json.dumps(before))  # as if another one answered there
+        assert "public key" in master.ctl("ls", status=1).err
+        assert "certificate" in master.ctl("--cacert", certs.ca, "ls", status=1).err, "its name is not 127.0.0.1"
+        assert master.ctl("--insecure", "ls", "--json").out == "[]\n"
     finally:
         assert master.close() == 0, master.text()
 
