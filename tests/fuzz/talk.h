@@ -345,12 +345,13 @@ static void conn_send(struct conn *c, const void *p, size_t n)
 		(void)!send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* put_msg - what is to be proved is noted. */
+/* put_msg - what is to be proved is noted; a Hello after Auth is not: the answer, which may come later
+ * than it is sent, was made without it. */
 static void put_msg(struct conn *c, const struct np_msg *m)
 {
 	struct np_buf out;
-	bool counts =
-	    m->kind == NP_MSG_HELLO || m->kind == NP_MSG_AUTH || m->kind == NP_MSG_WELCOME;
+	bool counts = (m->kind == NP_MSG_HELLO && !c->asked) || m->kind == NP_MSG_AUTH ||
+		      m->kind == NP_MSG_WELCOME;
 
 	np_buf_init(&out, 1 << 17);
 	if (np_msg_pack(m, &out) == NP_OK) {
