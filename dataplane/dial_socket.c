@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "dial.h"
+#include "loopback.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -27,13 +28,6 @@ static int bind_source(int fd, const struct np_addr *source)
 	return bind(fd, &a.sa, a.len);
 }
 
-static bool is_loopback(const struct np_addr *a)
-{
-	if (a->sa.sa_family == AF_INET)
-		return ntohl(a->in.sin_addr.s_addr) >> 24 == 127;
-	return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
-}
-
 /* connect_once - 0, EINPROGRESS or what is wrong. */
 static int connect_once(int fd, const struct np_addr *addr)
 {
@@ -48,7 +42,7 @@ static int start_connect(int fd, const struct np_addr *addr)
 {
 	int err = connect_once(fd, addr);
 
-	return err == EINPROGRESS && is_loopback(addr) ? connect_once(fd, addr) : err;
+	return err == EINPROGRESS && loopback_is(addr) ? connect_once(fd, addr) : err;
 }
 
 int dial_socket_connect(const struct np_addr *addr, const struct np_addr *source, const char **call,
@@ -69,6 +63,8 @@ int dial_socket_connect(const struct np_addr *addr, const struct np_addr *source
 		close(fd);
 		return -1;
 	}
+	if (loopback_is(addr))
+		loopback_tune(fd);
 	*call = "connect";
 	*err = start_connect(fd, addr);
 	if (*err == 0 || *err == EINPROGRESS)

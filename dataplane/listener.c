@@ -5,6 +5,7 @@
 #include "listener.h"
 
 #include "base/alloc.h"
+#include "loopback.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -21,6 +22,7 @@ struct listener {
 	struct event *event, *resume;
 	int pause_ms;
 	bool warned;
+	bool local;  /* on a loopback address: its sockets are tuned like itself */
 	bool *freed; /* set when the callback frees us */
 };
 
@@ -34,6 +36,8 @@ static int socket_listen(const struct np_addr *addr, bool v6only)
 		return -1;
 	/* Those that are accepted have it from here. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (loopback_is(addr))
+		loopback_tune(fd);
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
 	    (addr->sa.sa_family == AF_INET6 &&
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only ? &on : &off, sizeof(on)) == -1) ||
@@ -112,6 +116,8 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			l->on_pause(l->arg, 0);
 		l->warned = false;
 		l->pause_ms = LISTENER_PAUSE_MS;
+		if (!l->local && loopback_is(&peer))
+			loopback_tune(c);
 		l->fn(l->arg, c, &peer);
 		if (freed)
 			return;
@@ -123,11 +129,13 @@ enum np_err listener_new(struct worker *w, int fd, listener_fn fn, listener_paus
 			 void *arg, struct listener **out)
 {
 	struct listener *l = np_calloc(1, sizeof(*l));
+	struct np_addr at = {.len = sizeof(at.in6)};
 
 	if (l == NULL)
 		return NP_ENOMEM;
 	*l = (struct listener){.worker = w, .fd = fd, .fn = fn, .on_pause = on_pause, .arg = arg};
 	l->pause_ms = LISTENER_PAUSE_MS;
+	l->local = getsockname(fd, &at.sa, &at.len) == 0 && loopback_is(&at);
 	l->event = event_new(w->base, fd, EV_READ | EV_PERSIST, listener_on_accept, l);
 	if (l->event == NULL || event_add(l->event, NULL) != 0) {
 		l->fd = -1;
