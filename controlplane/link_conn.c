@@ -21,8 +21,7 @@
 
 #include "base/banned.h"
 
-#define NEVER_MS	INT32_MAX /* nng picks a time below it at random; it is weeks */
-#define REDIAL_FIRST_MS 10	  /* doubled up to LINK_REDIAL_MS */
+#define REDIAL_FIRST_MS 10 /* doubled up to LINK_REDIAL_MS */
 
 /* One socket of a connection. */
 struct link_end {
@@ -102,6 +101,12 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 			nng_pipe_close(p);
 		return;
 	}
+	/*
+	 * Its dialer goes with it: nng would dial anew as soon as this callback has returned, half of the
+	 * times at once whatever RECONNMINT says (1.5.2 takes a random number as signed).
+	 */
+	if (ev == NNG_PIPE_EV_REM_POST)
+		nng_dialer_close(nng_pipe_dialer(p));
 	if (ev == NNG_PIPE_EV_ADD_POST && nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_PID, &pid) != 0)
 		pid = 0;
 	pthread_mutex_lock(&e->conn->lock);
@@ -158,10 +163,6 @@ static int end_open(struct link_end *e, int which)
 		rc = nng_aio_alloc(&e->aio, on_received, e);
 	if (rc == 0)
 		rc = nng_socket_set_size(e->socket, NNG_OPT_RECVMAXSZ, CTL_MESSAGE_MAX);
-	if (rc == 0)
-		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMINT, NEVER_MS);
-	if (rc == 0)
-		rc = nng_socket_set_ms(e->socket, NNG_OPT_RECONNMAXT, 0);
 	if (rc == 0 && which == LINK_CTL)
 		rc = nng_socket_set_int(e->socket, NNG_OPT_SENDBUF, 2 * LINK_WINDOW);
 	if (rc == 0 && which == LINK_EVENTS)
