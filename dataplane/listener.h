@@ -9,7 +9,7 @@
 #include "worker.h"
 
 #define LISTENER_BACKLOG  4096
-#define LISTENER_BATCH	  64 /* accepts in one callback */
+#define LISTENER_BATCH	  16 /* accepts in one callback: what else is ready waits for them */
 #define LISTENER_PAUSE_MS 50 /* then tried again, doubling to 1 s */
 
 typedef void (*listener_fn)(void *arg, int fd, const struct np_addr *peer);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "core/compat1.h"
+#include "core/sniff.h"
 #include "runtime.h"
 #include "tls_files.h"
 
@@ -18,12 +19,14 @@
 #include <utlist.h>
 
 #define TICK_MS 100
+#define FOREIGN "it does not speak this protocol"
 
 /* How many unauthenticated connections a source (/32, /64) has. */
 struct newcomer_source {
 	uint64_t key;
 	unsigned n;
 	bool known;
+	struct newcomer *newcomers; /* oldest first */
 	UT_hash_handle hh;
 };
 
@@ -41,7 +44,7 @@ void newcomer_detach(struct newcomer *nc)
 		event_del(&nc->ev);
 	nc->ev_added = false;
 	if (nc->is_ready)
-		DL_DELETE2(nc->server->ready, nc, rprev, rnext);
+		DL_DELETE2(nc->server->ready[nc->known], nc, rprev, rnext);
 	nc->is_ready = false;
 }
 
@@ -67,16 +70,17 @@ static bool source_count(struct server *sv, struct newcomer *nc)
 	src->known = nc->known;
 	src->n++;
 	sv->nunknown += !src->known;
+	nc->src = src;
+	DL_APPEND2(src->newcomers, nc, sprev, snext);
 	return true;
 }
 
-static void source_uncount(struct server *sv, const struct newcomer *nc)
+static void source_uncount(struct server *sv, struct newcomer *nc)
 {
-	struct newcomer_source *src = NULL;
+	struct newcomer_source *src = nc->src;
 
-	HASH_FIND(hh, sv->sources, &nc->source, sizeof(nc->source), src);
-	if (src == NULL)
-		return;
+	DL_DELETE2(src->newcomers, nc, sprev, snext);
+	nc->src = NULL;
 	sv->nunknown -= !src->known;
 	if (--src->n > 0)
 		return;
@@ -100,17 +104,31 @@ void newcomer_leave(struct newcomer *nc)
 	worker_bury(nc->server->inst->home, &nc->grave);
 }
 
+/* A stranger costs no more than it must: its address becomes a text only where one is shown. */
+static void say_closed(struct instance *inst, const struct np_addr *addr, const char *why)
+{
+	char name[NP_ADDR_TEXT_MAX];
+
+	if (!np_log_enabled(instance_log_level(inst), NP_LOG_DEBUG))
+		return;
+	np_addr_format(addr, name);
+	INSTANCE_LOG(inst, DEBUG, "connection to the tunnel port closed: %s peer=%s", why, name);
+}
+
+static void count_stranger(struct server *sv)
+{
+	counter_add(&instance_shard(sv->inst, sv->inst->home)->counters, COUNTER_STRANGERS, 1);
+}
+
 void newcomer_close(struct newcomer *nc, const char *why, bool known)
 {
 	struct instance *inst = nc->server->inst;
-	char name[NP_ADDR_TEXT_MAX];
 
 	if (nc->dead)
 		return;
-	np_addr_format(&nc->addr, name);
-	INSTANCE_LOG(inst, DEBUG, "connection to the tunnel port closed: %s peer=%s", why, name);
+	say_closed(inst, &nc->addr, why);
 	if (!known)
-		counter_add(&instance_shard(inst, inst->home)->counters, COUNTER_STRANGERS, 1);
+		count_stranger(nc->server);
 	newcomer_leave(nc);
 }
 
@@ -134,20 +152,14 @@ static void newcomer_evict(struct server *sv)
 {
 	bool unknown_only = sv->nunknown > NEWCOMERS_MAX / 2;
 	struct newcomer_source *src, *next, *most = NULL;
-	struct newcomer *nc;
 
 	if (!unknown_only && sv->nnewcomers <= NEWCOMERS_MAX)
 		return;
 	HASH_ITER (hh, sv->sources, src, next)
 		if ((!unknown_only || !src->known) && (most == NULL || src->n > most->n))
 			most = src;
-	if (most == NULL)
-		return;
-	DL_FOREACH (sv->newcomers, nc)
-		if (nc->source == most->key)
-			break;
-	if (nc != NULL)
-		newcomer_close(nc, "too many unauthenticated connections", false);
+	if (most != NULL)
+		newcomer_close(most->newcomers, "too many unauthenticated connections", false);
 }
 
 /* -- steps -- */
@@ -157,8 +169,32 @@ static void newcomer_ready(struct newcomer *nc)
 	if (nc->is_ready || nc->dead)
 		return;
 	nc->is_ready = true;
-	DL_APPEND2(nc->server->ready, nc, rprev, rnext);
+	DL_APPEND2(nc->server->ready[nc->known], nc, rprev, rnext);
 	worker_defer(nc->server->inst->home, &nc->server->task);
+}
+
+static void newcomer_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct newcomer *nc = arg;
+
+	(void)fd;
+	(void)what;
+	NP_CHECK_MAGIC(nc, NEWCOMER_MAGIC);
+	newcomer_ready(nc);
+}
+
+/* For @what, edge-triggered; false: closed, there was no memory. */
+static bool newcomer_watch(struct newcomer *nc, short what)
+{
+	if (nc->ev_added)
+		event_del(&nc->ev);
+	nc->ev_added =
+	    event_assign(&nc->ev, nc->server->inst->home->base, nc->stream.fd,
+			 (short)(what | EV_ET | EV_PERSIST), newcomer_on_event, nc) == 0 &&
+	    event_add(&nc->ev, NULL) == 0;
+	if (!nc->ev_added)
+		newcomer_close(nc, "out of memory", false);
+	return nc->ev_added;
 }
 
 /* A client of ours that ca= does not let in: its owner needs to know. */
@@ -220,7 +256,8 @@ static void begin_tls(struct newcomer *nc)
 	}
 	SSL_set_accept_state(ssl);
 	nc->state = NEWCOMER_TLS;
-	step_tls(nc);
+	if (newcomer_watch(nc, EV_READ | EV_WRITE)) /* so far it was for reading alone */
+		step_tls(nc);
 }
 
 /* false: not complete yet, or closed */
@@ -263,28 +300,30 @@ static void say_compat1(struct newcomer *nc)
 	server_say_refused(sv->inst, "it speaks NodePass 1.x, which only compat=1 serves", name);
 }
 
+/* NP_OK, NP_EAGAIN, NP_EPROTO as np_compat1_first_line with this server's key. */
+static enum np_err line_check(const struct np_config *cfg, const uint8_t *p, size_t n)
+{
+	char derived[NP_COMPAT1_KEY_LEN + 1];
+
+	if (cfg->key_given)
+		return np_compat1_first_line(p, n, cfg->key, cfg->key_len);
+	np_compat1_port_key(cfg->tunnel.port, derived);
+	return np_compat1_first_line(p, n, derived, NP_COMPAT1_KEY_LEN);
+}
+
 /* What is in nc->line so far. */
 static void judge_line(struct newcomer *nc)
 {
-	const struct np_config *cfg = instance_cfg(nc->server->inst);
-	char derived[NP_COMPAT1_KEY_LEN + 1];
-	const char *key = cfg->key;
-	size_t len = cfg->key_len;
 	enum np_err err = nc->line.err;
 
-	if (!cfg->key_given) {
-		np_compat1_port_key(cfg->tunnel.port, derived);
-		key = derived;
-		len = NP_COMPAT1_KEY_LEN;
-	}
 	if (err == NP_OK)
-		err = np_compat1_first_line(np_buf_ptr(&nc->line), np_buf_len(&nc->line), key, len);
+		err = line_check(instance_cfg(nc->server->inst), np_buf_ptr(&nc->line),
+				 np_buf_len(&nc->line));
 	if (err == NP_EAGAIN)
 		return;
 	if (err == NP_OK)
 		say_compat1(nc);
-	newcomer_close(
-	    nc, err == NP_OK ? "it speaks NodePass 1.x" : "it does not speak this protocol", false);
+	newcomer_close(nc, err == NP_OK ? "it speaks NodePass 1.x" : FOREIGN, false);
 }
 
 static void begin_line(struct newcomer *nc)
@@ -317,17 +356,24 @@ static void step_line(struct newcomer *nc)
 
 static void step_first(struct newcomer *nc)
 {
-	if (!read_first(nc))
+	if (nc->nfirst == 0 && !read_first(nc))
 		return;
-	if (nc->first[0] == 0x16) {
+	switch (np_sniff_tunnel(nc->first, nc->nfirst, instance_cfg(nc->server->inst)->tls == 0)) {
+	case NP_TUNNEL_TLS:
 		begin_tls(nc);
-	} else if (nc->first[0] != 'N' || instance_cfg(nc->server->inst)->tls != 0) {
+		break;
+	case NP_TUNNEL_PREAMBLE:
+		nc->state = NEWCOMER_PREAMBLE;
+		newcomer_ready(nc);
+		break;
+	case NP_TUNNEL_LINE:
 		begin_line(nc);
 		if (!nc->dead)
 			newcomer_ready(nc);
-	} else {
-		nc->state = NEWCOMER_PREAMBLE;
-		newcomer_ready(nc);
+		break;
+	case NP_TUNNEL_NONE:
+		newcomer_close(nc, FOREIGN, false);
+		break;
 	}
 }
 
@@ -358,25 +404,19 @@ void newcomer_run_ready(struct worker *w, struct task *t)
 {
 	struct server *sv = (struct server *)((char *)t - offsetof(struct server, task));
 
-	for (int i = 0; i < HANDSHAKE_STEPS && sv->ready != NULL; i++) {
-		struct newcomer *nc = sv->ready;
+	for (int i = 0; i < HANDSHAKE_STEPS && (sv->ready[0] != NULL || sv->ready[1] != NULL);
+	     i++) {
+		/* Sources with a live session come first, and leave strangers the last step. */
+		bool known =
+		    sv->ready[0] == NULL || (sv->ready[1] != NULL && i < HANDSHAKE_STEPS - 1);
+		struct newcomer *nc = sv->ready[known];
 
-		DL_DELETE2(sv->ready, nc, rprev, rnext);
+		DL_DELETE2(sv->ready[known], nc, rprev, rnext);
 		nc->is_ready = false;
 		newcomer_step(nc);
 	}
-	if (sv->ready != NULL)
+	if (sv->ready[0] != NULL || sv->ready[1] != NULL)
 		worker_defer(w, &sv->task);
-}
-
-static void newcomer_on_event(evutil_socket_t fd, short what, void *arg)
-{
-	struct newcomer *nc = arg;
-
-	(void)fd;
-	(void)what;
-	NP_CHECK_MAGIC(nc, NEWCOMER_MAGIC);
-	newcomer_ready(nc);
 }
 
 void newcomer_tick(struct server *sv)
@@ -404,17 +444,57 @@ void newcomer_tick(struct server *sv)
 		evtimer_add(sv->tick, &tv);
 }
 
-void newcomer_accept(void *server, int fd, const struct np_addr *addr)
+/*
+ * The first bytes have mostly come with the connection. What cannot become anything is closed here
+ * and now: it has cost an accept, a read and a close, no memory, no event and no place in a queue.
+ */
+static bool is_foreign(const struct server *sv, const uint8_t *p, size_t n)
 {
-	struct server *sv = server;
-	struct newcomer *nc;
-	const struct timeval tv = {.tv_usec = TICK_MS * 1000};
+	const struct np_config *cfg = instance_cfg(sv->inst);
 
-	nc = np_calloc(1, sizeof(*nc));
-	if (nc == NULL) {
-		close(fd);
-		return;
+	switch (np_sniff_tunnel(p, n, cfg->tls == 0)) {
+	case NP_TUNNEL_TLS:
+	case NP_TUNNEL_PREAMBLE:
+		return false;
+	case NP_TUNNEL_LINE:
+		return line_check(cfg, p, n) == NP_EPROTO;
+	case NP_TUNNEL_NONE:
+		break;
 	}
+	return true;
+}
+
+/* false: it was a stranger, and is closed */
+static bool first_look(struct server *sv, struct stream *s, const struct np_addr *addr,
+		       uint8_t first[NP_PREAMBLE_LEN], size_t *n)
+{
+	const char *why = "it went away";
+
+	switch (stream_read(s, first, NP_PREAMBLE_LEN, n)) {
+	case STREAM_AGAIN:
+		return true;
+	case STREAM_OK:
+		if (!is_foreign(sv, first, *n))
+			return true;
+		why = FOREIGN;
+		break;
+	case STREAM_EOF:
+	case STREAM_FAILED:
+		break;
+	}
+	say_closed(sv->inst, addr, why);
+	count_stranger(sv);
+	stream_close(s, true);
+	return false;
+}
+
+static struct newcomer *newcomer_new(struct server *sv, struct stream *s,
+				     const struct np_addr *addr)
+{
+	struct newcomer *nc = np_calloc(1, sizeof(*nc));
+
+	if (nc == NULL)
+		return NULL;
 	nc->magic = NEWCOMER_MAGIC;
 	nc->grave.release = newcomer_release;
 	nc->server = sv;
@@ -422,24 +502,43 @@ void newcomer_accept(void *server, int fd, const struct np_addr *addr)
 	nc->addr = *addr;
 	np_addr_unmap(&nc->addr);
 	nc->source = np_addr_source_key(&nc->addr);
+	nc->known = source_is_known(sv, nc->source);
 	nc->accepted = np_mono_now();
 	nc->deadline = np_mono_add_ms(nc->accepted, runtime.env.handshake_timeout_ms);
-	stream_init(&nc->stream, fd);
-	nc->known = source_is_known(sv, nc->source);
 	if (!source_count(sv, nc)) {
-		stream_close(&nc->stream, true);
 		np_free(nc);
+		return NULL;
+	}
+	stream_move(&nc->stream, s);
+	return nc;
+}
+
+void newcomer_accept(void *server, int fd, const struct np_addr *addr)
+{
+	struct server *sv = server;
+	struct newcomer *nc;
+	struct stream s;
+	uint8_t first[NP_PREAMBLE_LEN];
+	size_t n = 0;
+	const struct timeval tv = {.tv_usec = TICK_MS * 1000};
+
+	stream_init(&s, fd);
+	if (!first_look(sv, &s, addr, first, &n))
+		return;
+	nc = newcomer_new(sv, &s, addr);
+	if (nc == NULL) {
+		stream_close(&s, true);
 		return;
 	}
+	memcpy(nc->first, first, n);
+	nc->nfirst = n;
 	DL_APPEND(sv->newcomers, nc);
 	sv->nnewcomers++;
-	if (event_assign(&nc->ev, sv->inst->home->base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
-			 newcomer_on_event, nc) != 0 ||
-	    event_add(&nc->ev, NULL) != 0) {
-		newcomer_close(nc, "out of memory", false);
+	/* Writable it is at once: waiting for that would wake us for nothing. */
+	if (!newcomer_watch(nc, EV_READ))
 		return;
-	}
-	nc->ev_added = true;
+	if (n > 0)
+		newcomer_ready(nc);
 	newcomer_evict(sv);
 	if (!evtimer_pending(sv->tick, NULL))
 		evtimer_add(sv->tick, &tv);

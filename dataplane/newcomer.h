@@ -26,9 +26,11 @@ struct newcomer {
 	unsigned magic;
 	struct grave grave;
 	struct newcomer *prev, *next;	/* server->newcomers, oldest first */
-	struct newcomer *rprev, *rnext; /* server->ready */
+	struct newcomer *rprev, *rnext; /* server->ready[known] */
+	struct newcomer *sprev, *snext; /* src->newcomers, oldest first */
 	bool is_ready, dead;
 	struct server *server;
+	struct newcomer_source *src; /* borrowed; lives as long as it has newcomers */
 	enum newcomer_state state;
 	struct stream stream;
 	struct event ev;
@@ -47,7 +49,8 @@ struct newcomer {
 struct server {
 	struct instance *inst;
 	struct listener *listeners[INSTANCE_LISTENERS_MAX];
-	struct newcomer *newcomers, *ready;
+	struct newcomer *newcomers;
+	struct newcomer *ready[2]; /* by known: of strangers, and of sources with a live session */
 	unsigned nnewcomers, nunknown;	 /* nunknown: of sources without a live session */
 	struct newcomer_source *sources; /* hash: how many of them a source has */
 	struct task task;		 /* runs the ready ones, a few a pass */

@@ -1,5 +1,5 @@
 /*
- * sniff.c - SOCKS, HTTP or TLS, told from the first bytes.
+ * sniff.c - SOCKS, HTTP or TLS, and at the tunnel port TLS or a preamble, told from the first bytes.
  *
  * A few bytes decide, and anything that cannot become one of the three is OTHER at once, so that a
  * visitor of another protocol waits for nothing. Never says what the bytes mean beyond that.
@@ -79,4 +79,28 @@ enum np_sniff np_sniff(const uint8_t *p, size_t len)
 			return m == FULL ? kinds[i].is : NP_SNIFF_MORE;
 	}
 	return NP_SNIFF_OTHER;
+}
+
+/*
+ * A record whose first message is ClientHello, of less than 64 KiB; OpenSSL judges the rest. Only
+ * the type lies in the record for sure: it may hold a single byte of the message.
+ */
+static bool begins_handshake(const uint8_t *p, size_t len)
+{
+	if (match_tls(p, len) == MISS)
+		return false;
+	if (len >= 5 && p[3] == 0 && p[4] == 0)
+		return false;
+	if (len >= 6 && p[5] != 1)
+		return false;
+	return len < 7 || (p[3] == 0 && p[4] == 1) || p[6] == 0;
+}
+
+enum np_tunnel_first np_sniff_tunnel(const uint8_t *p, size_t len, bool plain)
+{
+	if (p[0] == 0x16)
+		return begins_handshake(p, len) ? NP_TUNNEL_TLS : NP_TUNNEL_NONE;
+	if (plain && match_prefix(p, len, "NPD2") != MISS)
+		return NP_TUNNEL_PREAMBLE;
+	return NP_TUNNEL_LINE;
 }

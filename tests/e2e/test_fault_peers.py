@@ -62,9 +62,9 @@ class Probe(threading.Thread):
 
 
 class Flood:
-    def __init__(self, folder, addr, rate, sources):
-        self._p = subprocess.Popen([compile_c("flood", folder), addr[0], str(addr[1]), str(rate), str(sources)],
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, folder, addr, rate, sources, data=b""):
+        argv = [compile_c("flood", folder), addr[0], str(addr[1]), str(rate), str(sources), data.hex()]
+        self._p = subprocess.Popen(argv[:6 if data else 5], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def stop(self):
         """(connects, failed, seconds)"""
@@ -148,6 +148,28 @@ def test_flood__10000_connects_a_second__visitors_wait_less_than_100_ms(bench, t
     assert p.failed == 0 and mid < 0.1 and p95 < calm + 0.1 * SLACK
     assert accepted == n + 0, "something else than a visitor reached the target"
     wait_for("all strangers are gone", lambda: t.server.fd_count() < 80, 15)
+
+
+@pytest.mark.parametrize("sources", [200])
+def test_flood__real_client_hellos__a_live_session_still_gets_its_channels(bench, tmp_path_factory, sources):
+    """Each visitor stays and needs a channel of its own, whose handshake meets those of the flood."""
+    t = bench.link("reverse", 1, target=bench.farm(), client={"min": 1})
+    t.server.tolerate(*QUIET)
+    assert ask(t.visit)
+    cpu, took = t.server.cpu_s(), []
+    f = Flood(tmp_path_factory.getbasetemp(), t.tunnel, 2000, sources, hello_bytes(CONTROL))
+    wait_for("the flood is felt", lambda: t.server.cpu_s() - cpu > 0.1)
+    for _ in range(60):
+        s = bench.dial(t.visit, timeout=20)
+        start = time.monotonic()
+        s.sendall(b"x")
+        assert read_n(s, 1) == b"x"
+        took.append(time.monotonic() - start)
+    c, _, secs = f.stop()
+    took.sort()
+    outcome(f"{c / secs:.0f} ClientHellos/s: a new channel took {took[30] * 1e3:.1f} ms (median), "
+            f"{took[56] * 1e3:.1f} (95 %), {took[-1] * 1e3:.1f} (worst)")
+    assert took[30] < 0.1 * SLACK and took[56] < 0.2 * SLACK
 
 
 # ------------------------------------------------------------------ slow loris

@@ -140,12 +140,57 @@ static void np_sniff__all_inputs_of_three_bytes__more_only_where_it_can_matter(v
 	}
 }
 
+/* -- the tunnel port -- */
+
+static void check_tunnel(const char *p, size_t n, bool plain, enum np_tunnel_first is)
+{
+	if (np_sniff_tunnel((const uint8_t *)p, n, plain) != is)
+		fail_msg("%.*s, %zu bytes, plain %d", (int)n, p, n, plain);
+}
+
+static void np_sniff_tunnel__client_hello__tls_at_each_length(void **state)
+{
+	static const char hello[] = "\x16\x03\x01\x00\xf5\x01\x00\x00\xf1\x03\x03";
+	/* the same message, a byte a record: the second record begins where its length would stand */
+	static const char drops[] = "\x16\x03\x01\x00\x01\x01\x16\x03\x01\x00\x01\x00";
+
+	(void)state;
+	for (size_t n = 1; n < sizeof(hello); n++)
+		check_tunnel(hello, n, n % 2 != 0, NP_TUNNEL_TLS);
+	for (size_t n = 1; n < sizeof(drops); n++)
+		check_tunnel(drops, n, n % 2 != 0, NP_TUNNEL_TLS);
+}
+
+static void np_sniff_tunnel__record_that_begins_no_handshake__none(void **state)
+{
+	(void)state;
+	check_tunnel("\x16\x02", 2, true, NP_TUNNEL_NONE);
+	check_tunnel("\x16\x03\x05", 3, true, NP_TUNNEL_NONE);
+	check_tunnel("\x16\x03\x01\x00\x00", 5, true, NP_TUNNEL_NONE);	       /* no bytes */
+	check_tunnel("\x16\x03\x01\x02\x00\x02", 6, true, NP_TUNNEL_NONE);     /* ServerHello */
+	check_tunnel("\x16\x03\x01\x02\x00\x01\x01", 7, true, NP_TUNNEL_NONE); /* > 64 KiB */
+}
+
+static void np_sniff_tunnel__preamble__only_where_plain_channels_are_served(void **state)
+{
+	(void)state;
+	for (size_t n = 1; n <= 5; n++) {
+		check_tunnel("NPD2\x01", n, true, NP_TUNNEL_PREAMBLE);
+		check_tunnel("NPD2\x01", n, false, NP_TUNNEL_LINE);
+	}
+	check_tunnel("NPD3", 4, true, NP_TUNNEL_LINE);
+	check_tunnel("GET /", 5, true, NP_TUNNEL_LINE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(np_sniff__every_beginning_of_a_sample__more_then_the_answer),
 	    cmocka_unit_test(np_sniff__bits_flipped__answers_are_stable),
 	    cmocka_unit_test(np_sniff__all_inputs_of_three_bytes__more_only_where_it_can_matter),
+	    cmocka_unit_test(np_sniff_tunnel__client_hello__tls_at_each_length),
+	    cmocka_unit_test(np_sniff_tunnel__record_that_begins_no_handshake__none),
+	    cmocka_unit_test(np_sniff_tunnel__preamble__only_where_plain_channels_are_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
