@@ -3,8 +3,8 @@
  * of a server's key that is a word. It is sent with the URL, so that a data plane reads no file and
  * derives nothing.
  *
- * An instance waits while something is missing: the node is not told of it, or is told what it had
- * before (inst->old). What comes in is stored as a change of its own, with a revision; then it is
+ * An instance waits while something is missing: the node is told that it is incomplete, or what it
+ * had before (inst->old). What comes in is stored as a change of its own, with a revision; then it is
  * told. Files stay where they are: the store has a digest of what was told. K is stored with its
  * salt and a mark that binds it to the key.
  */

@@ -113,6 +113,7 @@ static bool to_spec(const struct model_instance *inst, struct ctl_spec *out)
 	out->revision = inst->revision;
 	out->desired = inst->desired;
 	out->restart_nonce = inst->restart_nonce;
+	out->incomplete = model_waits(inst) && old == NULL;
 	out->url = np_strdup(old != NULL ? old->url : inst->url);
 	if (out->url != NULL && put_material(old != NULL ? &old->auth : &inst->auth,
 					     old != NULL ? old->pem : inst->pem, out))
@@ -121,10 +122,11 @@ static bool to_spec(const struct model_instance *inst, struct ctl_spec *out)
 	return false;
 }
 
-/* One that this version cannot serve is shown, never sent; one that waits is sent as it was. */
+/* One that this version cannot serve is shown, never sent; one that waits is sent as it was, or as
+ * incomplete, so that the node knows whose its addresses are. */
 static bool is_served(const struct model_instance *inst)
 {
-	return inst->refused[0] == '\0' && (!model_waits(inst) || inst->old != NULL);
+	return inst->refused[0] == '\0';
 }
 
 bool model_next_spec(void *model, const char *after, struct ctl_spec *out)
@@ -143,9 +145,9 @@ enum node_spec model_get_spec(void *model, const char *id, struct ctl_spec *out)
 {
 	struct model_instance *inst = model_get(model, id);
 
-	if (inst == NULL || inst->refused[0] != '\0')
+	if (inst == NULL || !is_served(inst))
 		return NODE_SPEC_NONE;
-	return is_served(inst) && to_spec(inst, out) ? NODE_SPEC_IS : NODE_SPEC_WAITS;
+	return to_spec(inst, out) ? NODE_SPEC_IS : NODE_SPEC_WAITS;
 }
 
 void model_boot_rule(struct model *m)

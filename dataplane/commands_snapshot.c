@@ -32,9 +32,10 @@ bool spec_equal(const struct ctl_spec *a, const struct ctl_spec *b)
 	const char *url = a->url != NULL ? a->url : "", *other = b->url != NULL ? b->url : "";
 
 	return strcmp(url, other) == 0 && a->desired == b->desired &&
-	       a->restart_nonce == b->restart_nonce && blob_equal(&a->cert_pem, &b->cert_pem) &&
-	       blob_equal(&a->key_pem, &b->key_pem) && blob_equal(&a->ca_pem, &b->ca_pem) &&
-	       blob_equal(&a->auth_salt, &b->auth_salt) && blob_equal(&a->auth_k, &b->auth_k);
+	       a->restart_nonce == b->restart_nonce && a->incomplete == b->incomplete &&
+	       blob_equal(&a->cert_pem, &b->cert_pem) && blob_equal(&a->key_pem, &b->key_pem) &&
+	       blob_equal(&a->ca_pem, &b->ca_pem) && blob_equal(&a->auth_salt, &b->auth_salt) &&
+	       blob_equal(&a->auth_k, &b->auth_k);
 }
 
 /* Moves the chunk's instances behind those that are there. */
@@ -194,6 +195,11 @@ static void commit_one(struct commands *c, const struct ctl_spec *spec, struct c
 	}
 }
 
+static bool is_server(const struct ctl_spec *spec)
+{
+	return spec->url != NULL && strncmp(spec->url, "server://", strlen("server://")) == 0;
+}
+
 static void commit(struct commands *c, const struct ctl_request *r, struct ctl_reply *out)
 {
 	struct staging *s = &c->staging;
@@ -201,10 +207,15 @@ static void commit(struct commands *c, const struct ctl_request *r, struct ctl_r
 
 	if (!whole_check(s, r->snapshot.total, out))
 		return;
-	/* First what goes: its listeners may be asked for by what comes. */
+	/* First what goes: its listeners may be asked for by what comes. Servers before the clients
+	 * that are to find out that these are theirs. */
 	remove_others(c, out);
 	for (size_t i = 0; i < s->n; i++)
-		commit_one(c, &s->specs[i], out, &bytes);
+		if (is_server(&s->specs[i]))
+			commit_one(c, &s->specs[i], out, &bytes);
+	for (size_t i = 0; i < s->n; i++)
+		if (!is_server(&s->specs[i]))
+			commit_one(c, &s->specs[i], out, &bytes);
 	c->applied = r->revision == 0 ? c->applied + 1 : r->revision;
 	c->resync = false;
 	out->applied_revision = c->applied;

@@ -115,6 +115,7 @@ struct instance {
 	struct settings *_Atomic settings;
 	uint32_t mark;	       /* of moved.h; before it starts */
 	_Atomic int log_level; /* enum np_log_level: log=, or what was asked for since */
+	bool joins;	       /* mode=0: not to try the tunnel address; before it starts */
 	bool controlled;       /* statistics travel as messages: no CHECK_POINT lines */
 	struct worker *home;
 	enum instance_state state;
@@ -231,8 +232,9 @@ void instance_lend(const struct instance *inst, struct handed *out);
 int handed_take(struct handed *h, const struct np_addr *addr, bool any, bool udp);
 /* handed_join - @to with what only @from has; takes both, either may be NULL. */
 struct handed *handed_join(struct handed *to, struct handed *from);
-/* handed_prune - closes those that an instance of @cfg will never listen on. */
-void handed_prune(struct handed *h, const struct np_config *cfg);
+/* handed_prune - closes those that an instance of @cfg will never listen on; one that joins a server
+ * (@tunnel false) listens on its target address at most. */
+void handed_prune(struct handed *h, const struct np_config *cfg, bool tunnel);
 void handed_free(struct handed *h); /* closes what was not taken; NULL is fine */
 /* instance_retire - another one took its place: it listens no more, tells the other end, and its
  * sessions run on until they end by themselves; then STOPPED. Thread: home. */

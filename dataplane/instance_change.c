@@ -117,7 +117,7 @@ static bool is_bound_to(int fd, const struct np_addr *addr, bool any)
 	       is.in6.sin6_scope_id == addr->in6.sin6_scope_id;
 }
 
-void handed_prune(struct handed *h, const struct np_config *cfg)
+void handed_prune(struct handed *h, const struct np_config *cfg, bool tunnel)
 {
 	for (unsigned i = 0; h != NULL && i < h->n; i++) {
 		struct np_addr is = {.len = sizeof(is.in6)};
@@ -125,7 +125,7 @@ void handed_prune(struct handed *h, const struct np_config *cfg)
 
 		if (*fd == -1 ||
 		    (getsockname(*fd, &is.sa, &is.len) == 0 &&
-		     (np_addr_port(&is) == cfg->tunnel.port ||
+		     ((tunnel && np_addr_port(&is) == cfg->tunnel.port) ||
 		      (cfg->ntargets > 0 && np_addr_port(&is) == cfg->targets[0].port))))
 			continue;
 		close(*fd);

@@ -343,6 +343,7 @@ static void become_client(struct instance *inst)
 		return;
 	}
 	inst->mode = MODE_CLIENT;
+	handed_prune(inst->handed, instance_cfg(inst), false);
 	tls_files_free(inst->tls_files); /* for visitors of a single end */
 	inst->tls_files = client_take_files(inst->client);
 	if (inst->tls_files != NULL &&
@@ -402,7 +403,7 @@ void instance_start(struct instance *inst)
 {
 	bool pooled = instance_cfg(inst)->mode != 1 || instance_cfg(inst)->role == NP_ROLE_SERVER;
 
-	handed_prune(inst->handed, instance_cfg(inst));
+	handed_prune(inst->handed, instance_cfg(inst), true);
 	if (instance_shard(inst, inst->home) == NULL || report_start(inst) != NP_OK ||
 	    (pooled && pool_init(inst) != NP_OK)) {
 		instance_failed(inst, "out of memory");
@@ -410,6 +411,8 @@ void instance_start(struct instance *inst)
 	}
 	if (instance_cfg(inst)->role == NP_ROLE_SERVER) {
 		start_server(inst);
+	} else if (inst->joins) { /* whose server it is says mode_reason */
+		become_client(inst);
 	} else if (instance_cfg(inst)->mode == 2) {
 		say_reason(inst, "mode=2");
 		become_client(inst);

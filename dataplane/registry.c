@@ -113,6 +113,7 @@ static void entry_free(struct entry *e)
 {
 	give_number_back(e);
 	entry_timer_clear(e);
+	wants_clear(e);
 	ctl_spec_release(&e->spec);
 	tls_identity_release(&e->identity);
 	if (e->last != NULL)
@@ -255,6 +256,7 @@ enum np_err registry_add(struct registry *r, const char *id, struct np_config *c
 		return err;
 	}
 	run->phase = RUN_MADE;
+	wants_set(e, &run->settings->cfg);
 	return NP_OK;
 }
 
@@ -262,6 +264,7 @@ void registry_start(struct registry *r)
 {
 	for (size_t i = 0; i < r->n; i++) {
 		r->entries[i]->cur->phase = RUN_STARTED;
+		run_yield(r->entries[i]->cur);
 		run_order(r->entries[i]->cur, ORDER_START, 0, NP_REASON_DONE);
 	}
 }

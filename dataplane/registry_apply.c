@@ -22,8 +22,8 @@ static bool is_same_pair(const struct ctl_spec *a, const struct ctl_spec *b)
 /* What no running instance takes over; a certificate can be exchanged, but not go away. */
 static bool is_same_base(const struct ctl_spec *a, const struct ctl_spec *b)
 {
-	return is_same_blob(&a->ca_pem, &b->ca_pem) && is_same_blob(&a->auth_salt, &b->auth_salt) &&
-	       is_same_blob(&a->auth_k, &b->auth_k) &&
+	return a->incomplete == b->incomplete && is_same_blob(&a->ca_pem, &b->ca_pem) &&
+	       is_same_blob(&a->auth_salt, &b->auth_salt) && is_same_blob(&a->auth_k, &b->auth_k) &&
 	       (a->cert_pem.len == 0 || b->cert_pem.len > 0);
 }
 
@@ -31,6 +31,22 @@ static bool is_same_spec(const struct ctl_spec *a, const struct ctl_spec *b)
 {
 	return strcmp(a->url, b->url) == 0 && a->desired == b->desired &&
 	       a->restart_nonce == b->restart_nonce && is_same_pair(a, b) && is_same_base(a, b);
+}
+
+/* What is there has what @spec lacks, and goes on with it. Borrowed from both. */
+static struct ctl_spec completed(const struct entry *e, const struct ctl_spec *spec)
+{
+	struct ctl_spec s = *spec;
+
+	if (!s.incomplete || e->spec.incomplete || strcmp(e->spec.url, s.url) != 0)
+		return s;
+	s.cert_pem = e->spec.cert_pem;
+	s.key_pem = e->spec.key_pem;
+	s.ca_pem = e->spec.ca_pem;
+	s.auth_salt = e->spec.auth_salt;
+	s.auth_k = e->spec.auth_k;
+	s.incomplete = false;
+	return s;
 }
 
 /* All that is wrong with @spec is found before anything is changed. */
@@ -93,6 +109,7 @@ static enum ctl_code apply_new(struct registry *r, const struct ctl_spec *spec,
 		e->change = 1;
 		if (registry_insert(r, e) == NP_OK) {
 			e->state = CTL_STATE_UNSPECIFIED;
+			wants_update(e);
 			return settle(e);
 		}
 		ctl_spec_release(&e->spec);
@@ -142,6 +159,8 @@ static enum ctl_code apply_change(struct entry *e, const struct ctl_spec *spec,
 		ctl_spec_release(&e->spec);
 	}
 	e->spec = copy;
+	if (other_url)
+		wants_update(e);
 	entry_changed(e); /* the revision, also where the state stays what it is */
 	e->nack_revision = 0;
 	np_free(e->nack_text);
@@ -154,28 +173,11 @@ static enum ctl_code apply_change(struct entry *e, const struct ctl_spec *spec,
 	return settle(e);
 }
 
-enum ctl_code registry_apply(struct registry *r, const struct ctl_spec *spec, bool dry_run,
-			     struct np_diag *diag)
+static enum ctl_code apply_known(struct entry *e, const struct ctl_spec *spec, bool dry_run,
+				 struct np_diag *diag)
 {
-	struct entry *e = registry_find(r, spec->id);
-	enum ctl_code code = check(spec, diag);
-	bool same;
+	bool same = is_same_spec(&e->spec, spec) && !e->removing;
 
-	if (code != CTL_OK) {
-		if (e != NULL && !dry_run)
-			entry_nack(e, spec->revision, diag->text);
-		return code;
-	}
-	if (r->closing) {
-		np_diag_set(diag, NP_ESTATE, "id", "the process ends");
-		return CTL_DRAINING;
-	}
-	if (e == NULL) {
-		if (!dry_run)
-			return apply_new(r, spec, diag);
-		return r->n >= REGISTRY_MAX ? CTL_LIMIT : CTL_OK;
-	}
-	same = is_same_spec(&e->spec, spec) && !e->removing;
 	if (!same && !e->removing && spec->revision != 0 && spec->revision <= e->spec.revision) {
 		np_diag_set(diag, NP_ESTATE, "revision", "revision %llu is not newer than %llu",
 			    (unsigned long long)spec->revision,
@@ -191,6 +193,31 @@ enum ctl_code registry_apply(struct registry *r, const struct ctl_spec *spec, bo
 		entry_changed(e);
 	}
 	return is_settled(e) ? CTL_OK : CTL_ACCEPTED;
+}
+
+enum ctl_code registry_apply(struct registry *r, const struct ctl_spec *spec, bool dry_run,
+			     struct np_diag *diag)
+{
+	struct entry *e = registry_find(r, spec->id);
+	enum ctl_code code = check(spec, diag);
+	struct ctl_spec s;
+
+	if (code != CTL_OK) {
+		if (e != NULL && !dry_run)
+			entry_nack(e, spec->revision, diag->text);
+		return code;
+	}
+	if (r->closing) {
+		np_diag_set(diag, NP_ESTATE, "id", "the process ends");
+		return CTL_DRAINING;
+	}
+	if (e != NULL) {
+		s = completed(e, spec);
+		return apply_known(e, &s, dry_run, diag);
+	}
+	if (!dry_run)
+		return apply_new(r, spec, diag);
+	return r->n >= REGISTRY_MAX ? CTL_LIMIT : CTL_OK;
 }
 
 enum ctl_code registry_remove(struct registry *r, const char *id)

@@ -117,76 +117,11 @@ void entry_nack(struct entry *e, uint64_t revision, const char *text)
 	entry_changed(e);
 }
 
-/* Every address of the host: in the URL without a host, or as the unspecified address. */
-static bool is_any(const char *host)
-{
-	return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
-static bool overlaps(const struct np_hostport *a, const struct np_hostport *b)
-{
-	return a->port == b->port &&
-	       (is_any(a->host) || is_any(b->host) || strcmp(a->host, b->host) == 0);
-}
-
-static bool listens_on(const struct run *run, const struct np_hostport *hp)
-{
-	const struct np_config *cfg = &run->settings->cfg;
-
-	if (run->phase != RUN_STARTED || run->retired)
-		return false;
-	switch (run->mode) {
-	case MODE_SINGLE:
-	case MODE_SERVER_FORWARD:
-		return overlaps(&cfg->tunnel, hp);
-	case MODE_SERVER_REVERSE:
-		return overlaps(&cfg->tunnel, hp) || overlaps(&cfg->targets[0], hp);
-	case MODE_CLIENT:
-		return run->flow == NP_FLOW_FORWARD && overlaps(&cfg->targets[0], hp);
-	case MODE_UNDECIDED:
-		break;
-	}
-	return false;
-}
-
-/* Who of us has the address that @run could not listen on? NULL: nobody. */
-static const char *owner_of_address(const struct run *run)
-{
-	const struct np_config *cfg = &run->settings->cfg;
-	const struct np_hostport *hp =
-	    run->inst->taken == TAKEN_TUNNEL ? &cfg->tunnel : &cfg->targets[0];
-	const struct registry *r = run->registry;
-
-	if (run->inst->taken == TAKEN_NONE)
-		return NULL;
-	for (size_t i = 0; i < r->n; i++) {
-		const struct entry *e = r->entries[i];
-
-		if (e != run->entry && e->cur != NULL && listens_on(e->cur, hp))
-			return e->spec.id;
-	}
-	return NULL;
-}
-
-/* The text of its failure; the line of a taken address is left to us by instance_failed. */
-static void say_failure(const struct run *run, char text[CTL_TEXT_MAX + 1])
-{
-	const char *owner = owner_of_address(run);
-	const char *why = run->inst->error != NULL ? run->inst->error : "out of memory";
-
-	if (owner != NULL)
-		snprintf(text, CTL_TEXT_MAX + 1, "%s, in use by instance %s", why, owner);
-	else
-		snprintf(text, CTL_TEXT_MAX + 1, "%s", why);
-	if (run->inst->taken != TAKEN_NONE)
-		INSTANCE_LOG(run->inst, ERROR, "%s", text);
-}
-
 static void run_failed(struct entry *e, struct run *run)
 {
 	char text[CTL_TEXT_MAX + 1];
 
-	say_failure(run, text);
+	run_failure_say(run, text);
 	if (run->running_since.us != 0 &&
 	    np_mono_diff_ms(np_mono_now(), run->running_since) >= REGISTRY_HEALTHY_MS)
 		e->retry_ms = REGISTRY_RETRY_MIN_MS;
@@ -207,6 +142,7 @@ static void run_start(struct run *run)
 		sums_restart(e);
 		entry_set_state(e, CTL_STARTING, NULL);
 	}
+	run_yield(run);
 	run_order(run, ORDER_START, 0, NP_REASON_DONE);
 }
 
@@ -225,6 +161,7 @@ static void take_back(struct entry *e, const char *text)
 		e->spec = good;
 		np_free(e->last);
 		e->last = NULL;
+		wants_update(e);
 	}
 	if (e->cur != NULL)
 		e->cur->change = e->change;
@@ -433,7 +370,7 @@ void run_on_news(struct run *run, const struct news_mail *n)
 		if (n->state == INSTANCE_ERROR) {
 			char text[CTL_TEXT_MAX + 1];
 
-			say_failure(run, text);
+			run_failure_say(run, text);
 			run_end(run, 0, NP_REASON_ERROR);
 		}
 		return;
@@ -514,6 +451,11 @@ void entry_step(struct entry *e)
 		e->next = NULL;
 		if (e->cur->phase == RUN_MADE)
 			run_start(e->cur);
+	}
+	if (e->spec.incomplete) { /* what runs goes on; the rest of it comes with another change */
+		if (e->cur == NULL)
+			entry_set_state(e, CTL_STARTING, NULL);
+		return;
 	}
 	if (e->cur == NULL) {
 		if (e->timer == NULL)

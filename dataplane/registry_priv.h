@@ -16,6 +16,7 @@
 #define REGISTRY_MAKING_MAX 256
 /* An instance that served this long begins its next failure with the shortest pause. */
 #define REGISTRY_HEALTHY_MS 10000
+#define REGISTRY_BUCKETS    1024 /* of the tunnel addresses that servers want, by port */
 
 enum order {
 	ORDER_START = 0,
@@ -82,6 +83,7 @@ struct run {
 struct entry {
 	struct registry *registry;
 	struct ctl_spec spec;  /* what it should be */
+	struct wanted *wanted; /* owned; a server's tunnel address; NULL = no server */
 	struct ctl_spec *last; /* owned; the one that serves while spec is being tried */
 	struct run *cur, *next, *old;
 	uint64_t change;	      /* counts accepted changes of the URL */
@@ -130,10 +132,11 @@ struct registry {
 	struct counted sums;  /* since the boot, those that are gone included */
 	unsigned running, failed;
 	unsigned next_home, making;
-	struct run *line, **line_end; /* to be made */
-	struct run *orphans;	      /* list: of entries that are gone */
-	bool closing;		      /* nothing is started any more */
-	bool freeing;		      /* mail that still comes finds no workers */
+	struct run *line, **line_end;		 /* to be made */
+	struct run *orphans;			 /* list: of entries that are gone */
+	struct wanted *wanted[REGISTRY_BUCKETS]; /* lists */
+	bool closing;				 /* nothing is started any more */
+	bool freeing;				 /* mail that still comes finds no workers */
 };
 
 /* registry.c. Thread: main, as all here. */
@@ -177,6 +180,19 @@ void run_reload(struct run *run);
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);
 void run_on_lent(struct run *run);
 void run_on_news(struct run *run, const struct news_mail *n);
+
+/*
+ * registry_addresses.c: wants_set - @e wants the tunnel address of @cfg, if that is a server's;
+ * wants_update - that of its URL; wants_clear - none. Without memory it wants none, and clients try
+ * for themselves. run_yield - before @run is started: a mode=0 client whose tunnel address a server of
+ * this registry wants is to join it. run_failure_say - logs and gives the text of a failure, with who
+ * of us has the address.
+ */
+void wants_set(struct entry *e, const struct np_config *cfg);
+void wants_update(struct entry *e);
+void wants_clear(struct entry *e);
+void run_yield(struct run *run);
+void run_failure_say(const struct run *run, char text[CTL_TEXT_MAX + 1]);
 
 /* registry_files.c: entry_needs_check - is the certificate another one than the one in use, and was it
  * not read yet? entry_check_files - entry_files_checked (registry_life.c) follows; a given one is then

@@ -80,6 +80,7 @@ struct ctl_spec {
 	enum ctl_desired desired;
 	uint32_t restart_nonce;
 	struct ctl_blob cert_pem, key_pem, ca_pem, auth_salt, auth_k; /* len 0 = absent */
+	bool incomplete; /* nothing is started with it; see control.proto */
 };
 
 struct ctl_status {

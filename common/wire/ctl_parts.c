@@ -17,6 +17,7 @@ static const struct ctl_bind spec_rows[] = {
     BLOB(ca_pem, ca_pem, CTL_PEM_MAX),
     BLOB(auth_salt, auth_salt, CTL_SECRET_MAX),
     BLOB(auth_k, auth_k, CTL_SECRET_MAX),
+    BOOL(incomplete, incomplete),
 };
 const struct ctl_binds ctl_binds_spec = TABLE(instance_spec, spec_rows);
 #undef P

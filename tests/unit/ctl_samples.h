@@ -47,6 +47,10 @@ static const struct ctl_sample ctl_request_samples[] = {
 	    "0801120272319a01050a030a0161",
 	},
 	{
+	    "{\"version\":1,\"request_id\":\"r1\",\"apply\":{\"spec\":{\"id\":\"a\",\"incomplete\":true}}}",
+	    "0801120272319a01070a050a01615801",
+	},
+	{
 	    "{\"version\":1,\"request_id\":\"r1\",\"remove\":{\"id\":\"a\"}}",
 	    "080112027231a201030a0161",
 	},
