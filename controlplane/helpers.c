@@ -1,5 +1,5 @@
 /*
- * helpers.c - see helpers.h. One lock guards both queues; it is never held while a job runs.
+ * helpers.c - see helpers.h. Jobs that have run wait in a list; an eventfd tells the loop.
  */
 #include "helpers.h"
 
@@ -9,166 +9,105 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
-#define STACK (256 * 1024)
-
-struct job_queue {
-	struct helper_job *first, **last;
-};
+#define IDLE_MS 30000
 
 struct helpers {
+	struct np_thread_pool_ops ops;
+	struct np_thread_pool pool;
 	struct event *readable; /* owned; of fd */
 	int fd;			/* eventfd: ended is not empty */
-	unsigned max;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t work, idle;
-	struct job_queue waiting, ended;
-	unsigned threads, idling, running;
-	bool stopping;
+	pthread_mutex_t lock;	/* guards ended */
+	struct np_job_list ended;
 };
 
-static void queue_put(struct job_queue *q, struct helper_job *job)
+static struct helper_job *job_of(struct np_pool_job *pooled)
 {
-	job->next = NULL;
-	*q->last = job;
-	q->last = &job->next;
+	return (struct helper_job *)((char *)pooled - offsetof(struct helper_job, pooled));
 }
 
-static struct helper_job *queue_take(struct job_queue *q)
+static void job_run(struct np_pool_job *pooled)
 {
-	struct helper_job *job = q->first;
+	struct helper_job *job = job_of(pooled);
 
-	if (job == NULL)
-		return NULL;
-	q->first = job->next;
-	if (q->first == NULL)
-		q->last = &q->first;
-	return job;
+	job->run(job);
 }
 
-/* With the lock held, which it gives up for the time of the job. */
-static void run_job(struct helpers *h, struct helper_job *job)
+static void job_done(void *arg, struct np_pool_job *pooled)
 {
+	struct helpers *h = arg;
 	const uint64_t one = 1;
 
-	h->running++;
-	pthread_mutex_unlock(&h->lock);
-	job->run(job);
 	pthread_mutex_lock(&h->lock);
-	h->running--;
-	queue_put(&h->ended, job);
+	np_job_list_put(&h->ended, pooled);
+	pthread_mutex_unlock(&h->lock);
 	/* Fails only when the counter is full: then the loop has been told already. */
 	if (write(h->fd, &one, sizeof(one)) == -1)
 		NP_ASSERT(errno == EAGAIN);
 }
 
-static void *helper_main(void *arg)
+/* It is left to the end of the process: its own end is the loop's, which is gone. */
+static void job_lose(struct np_pool_job *pooled)
 {
-	struct helpers *h = arg;
-	struct helper_job *job;
-
-	pthread_mutex_lock(&h->lock);
-	while (!h->stopping) {
-		job = queue_take(&h->waiting);
-		if (job != NULL) {
-			run_job(h, job);
-			continue;
-		}
-		h->idling++;
-		pthread_cond_wait(&h->work, &h->lock);
-		h->idling--;
-	}
-	pthread_mutex_unlock(&h->lock);
-	np_crypto_thread_end();
-	pthread_mutex_lock(&h->lock);
-	h->threads--;
-	pthread_cond_signal(&h->idle);
-	pthread_mutex_unlock(&h->lock);
-	return NULL;
+	(void)pooled;
 }
 
-/* With the lock held. */
-static bool thread_start(struct helpers *h)
+static void job_drop(struct np_pool_job *pooled)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int rc;
+	struct helper_job *job = job_of(pooled);
 
-	sigfillset(&all); /* signals belong to the main thread */
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK);
-	rc = pthread_create(&thread, &attr, helper_main, h);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == 0)
-		h->threads++;
-	return rc == 0;
+	job->drop(job);
 }
 
 enum np_err helpers_submit(struct helpers *h, struct helper_job *job)
 {
-	enum np_err err = NP_OK;
-
-	pthread_mutex_lock(&h->lock);
-	if (h->idling == 0 && h->threads < h->max && !thread_start(h) && h->threads == 0)
-		err = NP_ESYS;
-	if (err == NP_OK) {
-		queue_put(&h->waiting, job);
-		pthread_cond_signal(&h->work);
-	}
-	pthread_mutex_unlock(&h->lock);
-	return err;
+	return np_thread_pool_submit(&h->pool, &job->pooled);
 }
 
-static struct helper_job *ended_take(struct helpers *h)
+static struct np_pool_job *ended_take(struct helpers *h)
 {
-	struct helper_job *job;
+	struct np_pool_job *pooled;
 
 	pthread_mutex_lock(&h->lock);
-	job = queue_take(&h->ended);
+	pooled = np_job_list_take(&h->ended);
 	pthread_mutex_unlock(&h->lock);
-	return job;
+	return pooled;
 }
 
 static void helpers_on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct helper_job *job;
+	struct np_pool_job *pooled;
 	uint64_t n;
 
 	(void)what;
 	if (read((int)fd, &n, sizeof(n)) == -1)
 		NP_ASSERT(errno == EAGAIN || errno == EINTR);
-	while ((job = ended_take(arg)) != NULL)
-		job->done(job);
+	while ((pooled = ended_take(arg)) != NULL)
+		job_of(pooled)->done(job_of(pooled));
 }
 
 enum np_err helpers_new(struct event_base *base, unsigned threads, struct helpers **out)
 {
 	struct helpers *h = np_calloc(1, sizeof(*h));
-	pthread_condattr_t attr;
 
 	if (h == NULL)
 		return NP_ENOMEM;
-	h->max = threads;
-	h->waiting.last = &h->waiting.first;
-	h->ended.last = &h->ended.first;
+	h->ops = (struct np_thread_pool_ops){.threads_max = threads,
+					     .idle_ms = IDLE_MS,
+					     .run = job_run,
+					     .done = job_done,
+					     .lose = job_lose,
+					     .drop = job_drop,
+					     .thread_end = np_crypto_thread_end};
+	np_thread_pool_init(&h->pool, &h->ops, h);
+	np_job_list_init(&h->ended);
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_cond_init(&h->work, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->idle, &attr);
-	pthread_condattr_destroy(&attr);
 	h->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (h->fd != -1)
 		h->readable = event_new(base, h->fd, EV_READ | EV_PERSIST, helpers_on_readable, h);
@@ -182,43 +121,23 @@ enum np_err helpers_new(struct event_base *base, unsigned threads, struct helper
 	return NP_OK;
 }
 
-/* False: some thread is still at work. */
-static bool wait_for_threads(struct helpers *h)
-{
-	struct timespec until;
-	int rc = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += HELPERS_STOP_MS / 1000;
-	while (h->threads > 0 && rc == 0)
-		rc = pthread_cond_timedwait(&h->idle, &h->lock, &until);
-	return h->threads == 0;
-}
-
 void helpers_free(struct helpers *h)
 {
-	struct helper_job *job;
-	bool all;
+	struct np_pool_job *pooled;
+	bool gone;
 
 	if (h == NULL)
 		return;
-	pthread_mutex_lock(&h->lock);
-	h->stopping = true;
-	pthread_cond_broadcast(&h->work);
-	all = wait_for_threads(h);
-	pthread_mutex_unlock(&h->lock);
+	gone = np_thread_pool_stop(&h->pool, HELPERS_STOP_MS);
 	if (h->readable != NULL)
 		event_free(h->readable);
-	while ((job = ended_take(h)) != NULL)
-		job->drop(job);
-	while ((job = queue_take(&h->waiting)) != NULL)
-		job->drop(job);
-	if (!all)
+	while ((pooled = ended_take(h)) != NULL)
+		job_drop(pooled);
+	if (!gone)
 		return;
 	if (h->fd != -1)
 		close(h->fd);
-	pthread_cond_destroy(&h->work);
-	pthread_cond_destroy(&h->idle);
+	np_thread_pool_release(&h->pool);
 	pthread_mutex_destroy(&h->lock);
 	np_free(h);
 }

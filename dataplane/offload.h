@@ -9,11 +9,12 @@
 #ifndef NP_OFFLOAD_H
 #define NP_OFFLOAD_H
 
+#include "base/thread_pool.h"
 #include "worker.h"
 
 #define OFFLOAD_THREADS_MAX 8
 #define OFFLOAD_HEAVY_MAX   2
-#define OFFLOAD_QUEUE_MAX   4096
+#define OFFLOAD_QUEUE_MAX   NP_THREAD_POOL_QUEUE_MAX
 #define OFFLOAD_STOP_MS	    1000
 
 enum offload_class { OFFLOAD_LIGHT = 0, OFFLOAD_HEAVY };
@@ -28,7 +29,7 @@ struct offload_job {
 	/* Instead of done, on the helper thread, after run: offload_stop gave up waiting for it. Frees
 	 * the job and what run made, touches nothing else. May be NULL. */
 	void (*lose)(struct offload_job *job);
-	struct offload_job *next;
+	struct np_pool_job pooled; /* offload.c's */
 };
 
 /*
