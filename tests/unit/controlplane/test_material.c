@@ -96,14 +96,17 @@ static void create(struct box *b, const char *url, char id[16])
 	UNTIL(b, id[0] != '\0');
 }
 
+/* Whole: what is incomplete is told as such before. */
 static bool is_told(const char *id)
 {
 	struct ctl_spec spec;
+	bool whole;
 
 	if (model_get_spec(model, id, &spec) != NODE_SPEC_IS)
 		return false;
+	whole = !spec.incomplete;
 	ctl_spec_release(&spec);
-	return true;
+	return whole;
 }
 
 struct k {
