@@ -7,6 +7,7 @@
 #include "app.h"
 
 #include "base/alloc.h"
+#include "base/env.h"
 #include "base/log_line.h"
 #include "base/mono.h"
 #include "core/dirs.h"
@@ -32,12 +33,6 @@
 #define SAVE_MS		  5000 /* counters are on disk at the latest after this */
 #define STOP_EXTRA_MS	  1500 /* for the data plane's end after its drain */
 #define INSTANCE_JSON_MAX (512 * 1024)
-
-static const char *env_get(void *arg, const char *name)
-{
-	(void)arg;
-	return getenv(name);
-}
 
 /* -- events of the model -- */
 
@@ -317,9 +312,9 @@ static struct event *every(struct app *app, int64_t ms, event_callback_fn fn)
 
 enum np_err app_dirs(struct app *app, struct np_diag *diag)
 {
-	if (np_run_dir(env_get, NULL, geteuid(), app->run_dir) != NP_OK)
+	if (np_run_dir(np_env_get, NULL, geteuid(), app->run_dir) != NP_OK)
 		return np_diag_set(diag, NP_EINVAL, "NP_RUN_DIR", "NP_RUN_DIR is too long");
-	if (np_state_dir(env_get, NULL, geteuid(), app->state_dir) != NP_OK)
+	if (np_state_dir(np_env_get, NULL, geteuid(), app->state_dir) != NP_OK)
 		return np_diag_set(diag, NP_EINVAL, "NP_STATE_DIR",
 				   "NP_STATE_DIR is too long, or there is no HOME to put it into");
 	return NP_OK;
@@ -351,7 +346,7 @@ static enum np_err load_model(struct app *app, struct np_diag *diag)
 	if (err == NP_OK)
 		err = model_load(app->model, diag);
 	if (err == NP_OK && app->fresh)
-		err = import_run(app->model, env_get, NULL, diag);
+		err = import_run(app->model, np_env_get, NULL, diag);
 	if (err == NP_OK)
 		err = model_flush(app->model, diag);
 	if (err == NP_OK)

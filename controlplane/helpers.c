@@ -4,14 +4,11 @@
 #include "helpers.h"
 
 #include "base/alloc.h"
-#include "base/assert.h"
+#include "base/wake_fd.h"
 #include "core/digest.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -42,14 +39,11 @@ static void job_run(struct np_pool_job *pooled)
 static void job_done(void *arg, struct np_pool_job *pooled)
 {
 	struct helpers *h = arg;
-	const uint64_t one = 1;
 
 	pthread_mutex_lock(&h->lock);
 	np_job_list_put(&h->ended, pooled);
 	pthread_mutex_unlock(&h->lock);
-	/* Fails only when the counter is full: then the loop has been told already. */
-	if (write(h->fd, &one, sizeof(one)) == -1)
-		NP_ASSERT(errno == EAGAIN);
+	np_wake_fd_set(h->fd);
 }
 
 /* It is left to the end of the process: its own end is the loop's, which is gone. */
@@ -83,11 +77,9 @@ static struct np_pool_job *ended_take(struct helpers *h)
 static void helpers_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct np_pool_job *pooled;
-	uint64_t n;
 
 	(void)what;
-	if (read((int)fd, &n, sizeof(n)) == -1)
-		NP_ASSERT(errno == EAGAIN || errno == EINTR);
+	np_wake_fd_clear(fd);
 	while ((pooled = ended_take(arg)) != NULL)
 		job_of(pooled)->done(job_of(pooled));
 }
@@ -108,7 +100,7 @@ enum np_err helpers_new(struct event_base *base, unsigned threads, struct helper
 	np_thread_pool_init(&h->pool, &h->ops, h);
 	np_job_list_init(&h->ended);
 	pthread_mutex_init(&h->lock, NULL);
-	h->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	h->fd = np_wake_fd_open();
 	if (h->fd != -1)
 		h->readable = event_new(base, h->fd, EV_READ | EV_PERSIST, helpers_on_readable, h);
 	if (h->readable == NULL || event_add(h->readable, NULL) != 0) {

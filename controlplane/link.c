@@ -8,14 +8,13 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mono.h"
+#include "base/wake_fd.h"
 #include "link_conn.h"
 
 #include <utlist.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -270,12 +269,10 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	struct link_conn *before = l->conn;
 	struct link_conn_state st;
 	bool more;
-	uint64_t n;
 
 	(void)what;
 	NP_CHECK_MAGIC(l, LINK_MAGIC);
-	if (read(fd, &n, sizeof(n)) == -1 && errno != EAGAIN)
-		return;
+	np_wake_fd_clear(fd);
 	if (l->conn == NULL)
 		return;
 	st = link_conn_state(l->conn);
@@ -291,7 +288,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	if (l->reset || (st.both_down && !more) || (st.down && !l->up))
 		link_down(l);
 	else if (more)
-		link_conn_wake(l->wake_fd);
+		np_wake_fd_set(l->wake_fd);
 	/* A process that ends loses both: closing the other while it still reads is avoided. */
 	if (st.down && l->up && l->conn == before && !l->dying && !l->reset) {
 		l->dying = true;
@@ -303,7 +300,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 void link_reset(struct link *l)
 {
 	l->reset = true;
-	link_conn_wake(l->wake_fd);
+	np_wake_fd_set(l->wake_fd);
 }
 
 /* A dial that is under way is left alone for a while. */
@@ -345,7 +342,7 @@ enum np_err link_new(struct event_base *base, const char *ctl_path, const char *
 	snprintf(l->paths[LINK_CTL], LINK_PATH_LEN, "%s", ctl_path);
 	snprintf(l->paths[LINK_EVENTS], LINK_PATH_LEN, "%s", events_path);
 	l->timer = evtimer_new(base, on_timer, l);
-	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	l->wake_fd = np_wake_fd_open();
 	if (l->wake_fd != -1)
 		l->wake = event_new(base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
 	if (l->timer == NULL || l->wake == NULL || event_add(l->wake, NULL) != 0) {

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/wake_fd.h"
 #include "link.h"
 
 #include <nng/protocol/pubsub0/sub.h>
@@ -48,15 +49,6 @@ struct link_conn {
 	struct link_end ends[LINK_END_COUNT];
 };
 
-void link_conn_wake(int wake_fd)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, the loop wakes all the same. */
-	if (write(wake_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
-		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
-}
-
 /* -- on threads of nng's -- */
 
 static void on_received(void *arg)
@@ -76,7 +68,7 @@ static void on_received(void *arg)
 	again = msg != NULL && e->count < LINK_QUEUE_MAX;
 	e->paused = !again;
 	pthread_mutex_unlock(&e->conn->lock);
-	link_conn_wake(e->conn->wake_fd);
+	np_wake_fd_set(e->conn->wake_fd);
 	if (again)
 		nng_recv_aio(e->socket, e->aio);
 }
@@ -117,7 +109,7 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 		e->down = true;
 	}
 	pthread_mutex_unlock(&e->conn->lock);
-	link_conn_wake(e->conn->wake_fd);
+	np_wake_fd_set(e->conn->wake_fd);
 }
 
 /* -- opening and closing -- */

@@ -45,6 +45,5 @@ nng_msg *link_conn_take(struct link_conn *conn, enum link_end_kind which);
 enum np_err link_conn_send(struct link_conn *conn, uint32_t number,
 			   const struct np_buf *bytes) NP_MUST_CHECK;
 uint32_t link_conn_number(const nng_msg *msg);
-void link_conn_wake(int wake_fd);
 
 #endif

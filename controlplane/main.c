@@ -7,6 +7,7 @@
  */
 #include "app.h"
 #include "base/alloc.h"
+#include "base/env.h"
 #include "base/fd_text.h"
 #include "base/log_env.h"
 #include "keytool.h"
@@ -33,12 +34,6 @@ static void usage(FILE *to)
 	fprintf(to, "usage: nodepass-controlplane [--url-fd=N] URL\n"
 		    "       nodepass-controlplane --print-api-key | --rotate-api-key [URL]\n"
 		    "Serves master://; nodepass(1) starts it. See nodepass --help.\n");
-}
-
-static const char *env_get(void *arg, const char *name)
-{
-	(void)arg;
-	return getenv(name);
 }
 
 static void say_warning(void *arg, const char *text)
@@ -138,7 +133,7 @@ static enum np_err prepare(struct app *app)
 	app->defaults.tls = app->cfg.tls;
 	app->defaults.crt = app->cfg.crt;
 	app->defaults.key = app->cfg.keyfile;
-	np_env_load(&app->env, env_get, say_warning, app);
+	np_env_load(&app->env, np_env_get, say_warning, app);
 	return NP_OK;
 }
 

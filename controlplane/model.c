@@ -138,14 +138,9 @@ enum np_err model_meta_copy_tags(const struct model_meta *from, struct model_met
 	return NP_OK;
 }
 
-enum np_err model_saved_copy(const struct model_instance *from, struct model_instance *to)
+/* What is saved of an instance, without what it points to. */
+static void saved_values(const struct model_instance *from, struct model_instance *to)
 {
-	if (model_set_text(&to->alias, from->alias) != NP_OK ||
-	    model_set_text(&to->url, from->url) != NP_OK ||
-	    model_set_text(&to->config, from->config) != NP_OK ||
-	    model_meta_copy_peer(&from->meta, &to->meta) != NP_OK ||
-	    model_meta_copy_tags(&from->meta, &to->meta) != NP_OK)
-		return NP_ENOMEM;
 	to->role = from->role;
 	to->restart = from->restart;
 	to->desired = from->desired;
@@ -155,6 +150,17 @@ enum np_err model_saved_copy(const struct model_instance *from, struct model_ins
 	to->auth = from->auth;
 	to->pem_mark = from->pem_mark;
 	to->needs = from->needs;
+}
+
+enum np_err model_saved_copy(const struct model_instance *from, struct model_instance *to)
+{
+	if (model_set_text(&to->alias, from->alias) != NP_OK ||
+	    model_set_text(&to->url, from->url) != NP_OK ||
+	    model_set_text(&to->config, from->config) != NP_OK ||
+	    model_meta_copy_peer(&from->meta, &to->meta) != NP_OK ||
+	    model_meta_copy_tags(&from->meta, &to->meta) != NP_OK)
+		return NP_ENOMEM;
+	saved_values(from, to);
 	to->pem = pem_content_hold(from->pem);
 	return NP_OK;
 }
@@ -166,15 +172,7 @@ void model_saved_move(struct model_instance *from, struct model_instance *to)
 	to->url = from->url;
 	to->config = from->config;
 	to->meta = from->meta;
-	to->role = from->role;
-	to->restart = from->restart;
-	to->desired = from->desired;
-	to->restart_nonce = from->restart_nonce;
-	to->revision = from->revision;
-	memcpy(to->refused, from->refused, sizeof(to->refused));
-	to->auth = from->auth;
-	to->pem_mark = from->pem_mark;
-	to->needs = from->needs;
+	saved_values(from, to);
 	to->pem = from->pem;
 	from->alias = from->url = from->config = NULL;
 	from->meta = (struct model_meta){0};

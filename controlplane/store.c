@@ -8,9 +8,9 @@
 #include "store.h"
 
 #include "base/alloc.h"
-#include "base/assert.h"
 #include "base/log.h"
 #include "base/mono.h"
+#include "base/wake_fd.h"
 #include "core/proof.h"
 #include "store_engine.h"
 
@@ -19,7 +19,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,7 +141,6 @@ static void commit_group(struct store_engine *e, struct txn **list, size_t n)
 static void run_group(struct store *s)
 {
 	struct txn *list[GROUP_MAX];
-	const uint64_t one = 1;
 	size_t n = 0;
 
 	while (n < GROUP_MAX && (list[n] = queue_take(&s->waiting)) != NULL)
@@ -155,9 +153,7 @@ static void run_group(struct store *s)
 	if (s->copy_due)
 		s->copy_at = np_mono_add_ms(np_mono_now(), FIRST_COPY_MS);
 	s->copy_due = false;
-	/* Fails only when the counter is full: then the loop has been told already. */
-	if (write(s->fd, &one, sizeof(one)) == -1)
-		NP_ASSERT(errno == EAGAIN);
+	np_wake_fd_set(s->fd);
 }
 
 static void run_copy(struct store *s)
@@ -244,11 +240,8 @@ static void deliver(struct store *s)
 
 static void store_on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	uint64_t n;
-
 	(void)what;
-	if (read((int)fd, &n, sizeof(n)) == -1)
-		NP_ASSERT(errno == EAGAIN || errno == EINTR);
+	np_wake_fd_clear(fd);
 	deliver(arg);
 }
 
@@ -352,7 +345,7 @@ static enum np_err path_of(const char *url, const char *state_dir, char out[STOR
 
 static enum np_err loop_init(struct store *s, struct event_base *base, struct np_diag *diag)
 {
-	s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->fd = np_wake_fd_open();
 	if (s->fd == -1)
 		return np_diag_set(diag, NP_ESYS, "store", "no eventfd: %s", strerror(errno));
 	s->readable = event_new(base, s->fd, EV_READ | EV_PERSIST, store_on_readable, s);

@@ -39,14 +39,19 @@ static int narrow(struct inst_list *l, char **words, size_t n)
 	return CTL_OK;
 }
 
+/* The caller wipes @b; NULL: no memory. */
+static const char *hide_key(const char *url, struct np_buf *b)
+{
+	np_buf_init(b, TEXT_MAX);
+	text_hide_key(url, b);
+	return np_buf_cstr(b);
+}
+
 static void put_hidden(struct table *t, const char *url)
 {
 	struct np_buf b;
-	const char *text;
+	const char *text = hide_key(url, &b);
 
-	np_buf_init(&b, TEXT_MAX);
-	text_hide_key(url, &b);
-	text = np_buf_cstr(&b);
 	table_put(t, "%s", text != NULL ? text : "?");
 	np_buf_wipe(&b);
 }
@@ -132,11 +137,8 @@ static void show_line(const char *name, const char *fmt, ...)
 static void show_url(const char *name, const char *url)
 {
 	struct np_buf b;
-	const char *text;
+	const char *text = hide_key(url, &b);
 
-	np_buf_init(&b, TEXT_MAX);
-	text_hide_key(url, &b);
-	text = np_buf_cstr(&b);
 	show_line(name, "%s", text != NULL ? text : "");
 	np_buf_wipe(&b);
 }

@@ -6,18 +6,17 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/wake_fd.h"
 #include "core/proof.h"
 #include "edge_door.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define EDGE_MAGIC 0x43454447u
@@ -44,15 +43,6 @@ struct command_edge {
 	bool paused, closing; /* no receive is under way; none is to be begun */
 };
 
-static void wake(const struct command_edge *e)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, the loop wakes all the same. */
-	if (write(e->wake_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
-		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
-}
-
 /* On a thread of nng's. */
 static void on_received(void *arg)
 {
@@ -72,7 +62,7 @@ static void on_received(void *arg)
 	again = msg != NULL && e->count < COMMAND_QUEUE_MAX && !e->closing;
 	e->paused = !again;
 	pthread_mutex_unlock(&e->lock);
-	wake(e);
+	np_wake_fd_set(e->wake_fd);
 	if (again)
 		nng_recv_aio(e->socket, e->aio);
 }
@@ -119,13 +109,11 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct command_edge *e = arg;
 	nng_msg *msg = NULL;
-	uint64_t n;
 	int round = 0;
 
 	(void)what;
 	NP_ASSERT(e->magic == EDGE_MAGIC);
-	if (read(fd, &n, sizeof(n)) == -1 && errno != EAGAIN)
-		return;
+	np_wake_fd_clear(fd);
 	do {
 		bool resume;
 
@@ -136,7 +124,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 			handle(e, msg);
 	} while (msg != NULL && ++round < COMMAND_BATCH_MAX);
 	if (msg != NULL) /* perhaps more: after what else the loop has to do */
-		wake(e);
+		np_wake_fd_set(e->wake_fd);
 }
 
 static enum np_err say(struct np_diag *diag, const char *path, int rc)
@@ -198,7 +186,7 @@ enum np_err command_edge_open(const char *path, struct event_base *base, command
 	e->on_request = on_request;
 	e->arg = arg;
 	pthread_mutex_init(&e->lock, NULL);
-	e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	e->wake_fd = np_wake_fd_open();
 	if (e->wake_fd != -1)
 		e->wake = event_new(base, e->wake_fd, EV_READ | EV_PERSIST, on_wake, e);
 	if (e->wake == NULL || event_add(e->wake, NULL) != 0 ||

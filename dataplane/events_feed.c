@@ -9,26 +9,16 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/wake_fd.h"
 #include "report.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 /* Events of one pass; the rest after what else the loop has to do. */
 #define EVENTS_PER_PASS 8
-
-static void wake(const struct feed *f)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: main wakes all the same. Anything else cannot be said here: this is the log. */
-	if (write(f->wake_fd, &one, sizeof(one)) == -1)
-		return;
-}
 
 /* -- from any thread -- */
 
@@ -59,7 +49,7 @@ static bool on_line(void *arg, enum np_log_level level, const char *instance, co
 	pthread_mutex_unlock(&f->lock);
 	np_free(line.text);
 	if (first)
-		wake(f);
+		np_wake_fd_set(f->wake_fd);
 	return true;
 }
 
@@ -99,7 +89,7 @@ static void on_session_end(void *arg, const char *id, const struct session_recor
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (first)
-		wake(f);
+		np_wake_fd_set(f->wake_fd);
 }
 
 /* -- on main -- */
@@ -175,11 +165,9 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct events *e = arg;
 	const struct timeval soon = tv_of_ms(EVENTS_BATCH_MS);
-	uint64_t n;
 
 	(void)what;
-	if (read(fd, &n, sizeof(n)) == -1 && errno != EAGAIN)
-		return;
+	np_wake_fd_clear(fd);
 	if (!evtimer_pending(e->feed_timer, NULL))
 		evtimer_add(e->feed_timer, &soon);
 }
@@ -214,7 +202,7 @@ enum np_err feed_start(struct events *e)
 	struct feed *f = &e->feed;
 
 	pthread_mutex_init(&f->lock, NULL);
-	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	f->wake_fd = np_wake_fd_open();
 	if (f->wake_fd != -1)
 		e->feed_wake = event_new(e->base, f->wake_fd, EV_READ | EV_PERSIST, on_wake, e);
 	e->feed_timer = evtimer_new(e->base, on_batch, e);

@@ -5,6 +5,7 @@
 #include "listener.h"
 
 #include "base/alloc.h"
+#include "bind_any.h"
 #include "loopback.h"
 
 #include <errno.h>
@@ -52,13 +53,7 @@ static int socket_listen(const struct np_addr *addr, bool v6only)
 
 int listener_socket(const struct np_addr *addr, bool any)
 {
-	struct np_addr v4 = {.in = {.sin_family = AF_INET}, .len = sizeof(v4.in)};
-	int fd = socket_listen(addr, !any);
-
-	if (fd != -1 || !any || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
-		return fd;
-	np_addr_set_port(&v4, np_addr_port(addr)); /* a host without IPv6 */
-	return socket_listen(&v4, false);
+	return bind_any(addr, any, socket_listen);
 }
 
 static void listener_on_resume(evutil_socket_t fd, short what, void *arg);

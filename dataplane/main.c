@@ -5,8 +5,10 @@
  * the rest. A URL in argv works too, for who starts this program by hand.
  */
 #include "base/alloc.h"
+#include "base/env.h"
 #include "base/fd_text.h"
 #include "base/log_env.h"
+#include "base/wake_fd.h"
 #include "core/dirs.h"
 #include "key_cache.h"
 #include "managed.h"
@@ -28,7 +30,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -54,12 +55,6 @@ static void usage(FILE *to)
 	    "       nodepass-dataplane --run-dir=DIR [--ready-fd=N]\n"
 	    "Runs the tunnels of its URLs (several: in the descriptor, a line each), or those\n"
 	    "that it is told to over DIR/ctl.sock; nodepass(1) starts it. See nodepass --help.\n");
-}
-
-static const char *env_get(void *arg, const char *name)
-{
-	(void)arg;
-	return getenv(name);
 }
 
 static void say_warning(void *arg, const char *text)
@@ -171,7 +166,7 @@ static enum relay_mode relay_mode(void)
 
 static void load_env(void)
 {
-	np_env_load(&runtime.env, env_get, say_warning, NULL);
+	np_env_load(&runtime.env, np_env_get, say_warning, NULL);
 	runtime.relay = relay_mode();
 	pipe_set_size((uint32_t)runtime.env.pipe_size);
 }
@@ -195,12 +190,9 @@ static void raise_nofile(void)
 
 static void on_change(void *arg, const char *id)
 {
-	const uint64_t one = 1;
-
 	(void)arg;
 	(void)id;
-	if (write(change_fd, &one, sizeof(one)) == -1 && errno != EAGAIN)
-		np_log(NP_LOG_ERROR, NULL, "eventfd: %s", strerror(errno));
+	np_wake_fd_set(change_fd);
 }
 
 /* Waits for the end of all instances. Returns the exit status. */
@@ -214,7 +206,6 @@ static int run(struct registry *r, int sig_fd)
 	for (;;) {
 		struct registry_counts counts;
 		struct signalfd_siginfo si;
-		uint64_t n;
 		int timeout = -1;
 
 		registry_counts(r, &counts);
@@ -231,9 +222,8 @@ static int run(struct registry *r, int sig_fd)
 		}
 		if (poll(fds, 2, timeout) == -1 && errno != EINTR)
 			return EXIT_RUN;
-		if ((fds[1].revents & POLLIN) != 0 && read(change_fd, &n, sizeof(n)) == -1 &&
-		    errno != EAGAIN)
-			return EXIT_RUN;
+		if ((fds[1].revents & POLLIN) != 0)
+			np_wake_fd_clear(change_fd);
 		if ((fds[0].revents & POLLIN) == 0 ||
 		    read(sig_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
 			continue;
@@ -256,7 +246,6 @@ static void end_all(struct registry *r)
 	struct np_mono deadline = np_mono_add_ms(np_mono_now(), STOP_GRACE_MS);
 	struct registry_counts counts;
 	struct pollfd p = {.fd = change_fd, .events = POLLIN};
-	uint64_t n;
 
 	registry_stop(r);
 	for (;;) {
@@ -265,9 +254,8 @@ static void end_all(struct registry *r)
 		registry_counts(r, &counts);
 		if (counts.stopped == counts.all || left <= 0)
 			break;
-		if (poll(&p, 1, (int)left) == 1 && read(change_fd, &n, sizeof(n)) == -1 &&
-		    errno != EAGAIN)
-			break;
+		if (poll(&p, 1, (int)left) == 1)
+			np_wake_fd_clear(change_fd);
 	}
 }
 
@@ -317,7 +305,7 @@ static int begin(void)
 	/* Before any thread is made, those of libraries too: they inherit it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sig_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	change_fd = np_wake_fd_open();
 	if (sig_fd == -1 || change_fd == -1 || np_log_start_env(NULL) != NP_OK ||
 	    np_random(runtime.boot_id, sizeof(runtime.boot_id)) != NP_OK) {
 		fprintf(stderr, "nodepass: cannot start: %s\n", strerror(errno));
@@ -343,7 +331,7 @@ static int run_managed(const struct options *o)
 	char dir[NP_DIR_MAX];
 	int status;
 
-	if (o->run_dir == NULL && np_run_dir(env_get, NULL, geteuid(), dir) != NP_OK) {
+	if (o->run_dir == NULL && np_run_dir(np_env_get, NULL, geteuid(), dir) != NP_OK) {
 		fprintf(stderr, "nodepass-dataplane: NP_RUN_DIR: the path is too long\n");
 		return EXIT_USAGE;
 	}

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/mono.h"
+#include "base/wake_fd.h"
 #include "offload.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 struct probe {
@@ -124,13 +124,11 @@ static void probe_deliver(struct worker *w, struct mail *m)
 {
 	struct probe *p = (struct probe *)m;
 	struct probes *all = p->probes;
-	const uint64_t one = 1;
 
 	(void)w;
 	pthread_mutex_lock(&all->lock);
 	p->done = true;
-	if (write(all->wake_fd, &one, sizeof(one)) == -1)
-		errno = 0; /* full: main wakes all the same */
+	np_wake_fd_set(all->wake_fd);
 	pthread_mutex_unlock(&all->lock);
 }
 
@@ -154,11 +152,9 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct probes *all = arg;
 	struct probe *p;
-	uint64_t n;
 
 	(void)what;
-	if (read(fd, &n, sizeof(n)) == -1 && errno != EAGAIN)
-		return;
+	np_wake_fd_clear(fd);
 	while ((p = take_done(all)) != NULL) {
 		all->on_done(all->arg, p->tag, &p->result);
 		np_free(p);
@@ -176,7 +172,7 @@ struct probes *probes_new(struct event_base *base, probe_done_fn done, probe_dro
 	all->on_drop = drop;
 	all->arg = arg;
 	pthread_mutex_init(&all->lock, NULL);
-	all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	all->wake_fd = np_wake_fd_open();
 	if (all->wake_fd != -1)
 		all->wake = event_new(base, all->wake_fd, EV_READ | EV_PERSIST, on_wake, all);
 	if (all->wake == NULL || event_add(all->wake, NULL) != 0) {

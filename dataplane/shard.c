@@ -118,6 +118,15 @@ static void on_stopped(struct worker *w, struct mail *m)
 	instance_shard_stopped(sh->inst);
 }
 
+static void timers_free(struct shard *sh)
+{
+	if (sh->tick != NULL)
+		event_free(sh->tick);
+	if (sh->throttle_timer != NULL)
+		event_free(sh->throttle_timer);
+	sh->tick = sh->throttle_timer = NULL;
+}
+
 /* Second round: what home sent while the shard ended (FREE of channels) has been delivered before
  * this. */
 static void on_flush(struct worker *w, struct mail *m)
@@ -128,11 +137,7 @@ static void on_flush(struct worker *w, struct mail *m)
 		worker_post(w, m);
 		return;
 	}
-	if (sh->tick != NULL)
-		event_free(sh->tick);
-	if (sh->throttle_timer != NULL)
-		event_free(sh->throttle_timer);
-	sh->tick = sh->throttle_timer = NULL;
+	timers_free(sh);
 	trace_release(sh);
 	m->deliver = on_stopped;
 	worker_post(sh->inst->home, m);
@@ -176,10 +181,7 @@ void shard_free(struct shard *sh)
 {
 	if (sh == NULL)
 		return;
-	if (sh->tick != NULL)
-		event_free(sh->tick);
-	if (sh->throttle_timer != NULL)
-		event_free(sh->throttle_timer);
+	timers_free(sh);
 	counters_release(&sh->counters);
 	sh->magic = 0;
 	np_free(sh);

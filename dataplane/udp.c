@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "bind_any.h"
 #include "core/proxyproto.h"
 #include "runtime.h"
 #include "udp_io.h"
@@ -50,13 +51,7 @@ static int socket_bind(const struct np_addr *addr, bool v6only)
 
 int udp_socket(const struct np_addr *addr, bool any)
 {
-	struct np_addr v4 = {.in = {.sin_family = AF_INET}, .len = sizeof(v4.in)};
-	int fd = socket_bind(addr, !any);
-
-	if (fd != -1 || !any || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
-		return fd;
-	np_addr_set_port(&v4, np_addr_port(addr));
-	return socket_bind(&v4, false);
+	return bind_any(addr, any, socket_bind);
 }
 
 /* -- ingress -- */

@@ -9,16 +9,15 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/wake_fd.h"
 #include "pipe.h"
 #include "resolve.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -84,16 +83,6 @@ struct worker *worker_pick(void)
 	return best;
 }
 
-static void worker_wake(struct worker *w)
-{
-	const uint64_t one = 1;
-	ssize_t n;
-
-	do {
-		n = write(w->p->wake_fd, &one, sizeof(one));
-	} while (n == -1 && errno == EINTR);
-}
-
 void worker_post(struct worker *w, struct mail *m)
 {
 	struct worker_private *p = w->p;
@@ -106,7 +95,7 @@ void worker_post(struct worker *w, struct mail *m)
 	p->last = &m->next;
 	pthread_mutex_unlock(&p->lock);
 	if (was_empty)
-		worker_wake(w);
+		np_wake_fd_set(p->wake_fd);
 }
 
 void worker_defer(struct worker *w, struct task *t)
@@ -176,15 +165,9 @@ static void worker_take_mail(struct worker *w)
 
 static void worker_on_wake(evutil_socket_t fd, short what, void *arg)
 {
-	struct worker *w = arg;
-	uint64_t count;
-	ssize_t n;
-
 	(void)what;
-	do {
-		n = read(fd, &count, sizeof(count));
-	} while (n == -1 && errno == EINTR);
-	worker_take_mail(w);
+	np_wake_fd_clear(fd);
+	worker_take_mail(arg);
 }
 
 /*
@@ -307,7 +290,7 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 	event_config_free(cfg);
 	if (w->base == NULL)
 		return NP_ENOMEM;
-	p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	p->wake_fd = np_wake_fd_open();
 	if (p->wake_fd == -1)
 		return NP_ESYS;
 	p->wake_event = event_new(w->base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
@@ -328,7 +311,7 @@ enum np_err worker_attach(struct event_base *base, struct worker **out)
 
 	if (w == NULL || p == NULL)
 		goto fail;
-	p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	p->wake_fd = np_wake_fd_open();
 	if (p->wake_fd == -1) {
 		err = NP_ESYS;
 		goto fail;
@@ -393,7 +376,7 @@ void workers_stop(void)
 		pthread_mutex_lock(&p->lock);
 		p->stop = true;
 		pthread_mutex_unlock(&p->lock);
-		worker_wake(&workers[i]);
+		np_wake_fd_set(p->wake_fd);
 	}
 	for (unsigned i = 0; i < nworkers; i++)
 		if (workers[i].p != NULL && workers[i].p->running)

@@ -110,13 +110,26 @@ enum np_err np_key_mark(const uint8_t k[NP_K_LEN], const uint8_t salt[NP_SALT_LE
 	return err;
 }
 
+/* The first NP_PROOF_LEN bytes of the MAC. */
+static enum np_err hmac_cut(const uint8_t *key, size_t key_len, const uint8_t *in, size_t n,
+			    uint8_t out[NP_PROOF_LEN])
+{
+	uint8_t mac[SHA256_LEN];
+	enum np_err err = hmac_sha256(key, key_len, in, n, mac);
+
+	if (err == NP_OK)
+		memcpy(out, mac, NP_PROOF_LEN);
+	np_wipe(mac, sizeof mac);
+	return err;
+}
+
 enum np_err np_proof_make(enum np_proof_side side, const uint8_t k[NP_K_LEN],
 			  const uint8_t e[NP_EXPORTER_LEN], const uint8_t *transcript, size_t len,
 			  uint8_t out[NP_PROOF_LEN])
 {
 	const char *label = side == NP_PROOF_CLIENT ? "nodepass client" : "nodepass server";
 	size_t n = strlen(label) + 1; /* its NUL is the separator */
-	uint8_t in[LABEL_MAX + NP_EXPORTER_LEN + SHA256_LEN], mac[SHA256_LEN];
+	uint8_t in[LABEL_MAX + NP_EXPORTER_LEN + SHA256_LEN];
 	enum np_err err;
 
 	memcpy(in, label, n);
@@ -125,11 +138,8 @@ enum np_err np_proof_make(enum np_proof_side side, const uint8_t k[NP_K_LEN],
 	if (EVP_Q_digest(NULL, "SHA256", NULL, transcript, len, in + n, NULL) != 1)
 		return NP_ECRYPTO;
 	n += SHA256_LEN;
-	err = hmac_sha256(k, NP_K_LEN, in, n, mac);
-	if (err == NP_OK)
-		memcpy(out, mac, NP_PROOF_LEN);
+	err = hmac_cut(k, NP_K_LEN, in, n, out);
 	np_wipe(in, sizeof in);
-	np_wipe(mac, sizeof mac);
 	return err;
 }
 
@@ -138,17 +148,14 @@ enum np_err np_takeover_make(const uint8_t d_old[NP_EXPORTER_LEN],
 			     const uint8_t e_new[NP_EXPORTER_LEN], uint8_t out[NP_PROOF_LEN])
 {
 	static const char label[] = "nodepass takeover";
-	uint8_t in[sizeof label + NP_SESSION_ID_LEN + NP_EXPORTER_LEN], mac[SHA256_LEN];
+	uint8_t in[sizeof label + NP_SESSION_ID_LEN + NP_EXPORTER_LEN];
 	enum np_err err;
 
 	memcpy(in, label, sizeof label);
 	memcpy(in + sizeof label, session_id_old, NP_SESSION_ID_LEN);
 	memcpy(in + sizeof label + NP_SESSION_ID_LEN, e_new, NP_EXPORTER_LEN);
-	err = hmac_sha256(d_old, NP_EXPORTER_LEN, in, sizeof in, mac);
-	if (err == NP_OK)
-		memcpy(out, mac, NP_PROOF_LEN);
+	err = hmac_cut(d_old, NP_EXPORTER_LEN, in, sizeof in, out);
 	np_wipe(in, sizeof in);
-	np_wipe(mac, sizeof mac);
 	return err;
 }
 

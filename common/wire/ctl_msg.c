@@ -96,6 +96,33 @@ static enum np_err body_in(const struct ctl_binds *b, const ProtobufCMessageDesc
 	return m == NULL ? NP_EINVAL : ctl_bind_in(b, m, own, &at, diag);
 }
 
+/* A message that is all or nothing. */
+struct decoding {
+	const ProtobufCMessageDescriptor *pb;
+	size_t size; /* of our own struct */
+	enum np_err (*in)(const void *m, void *out, struct np_diag *diag);
+	void (*release)(void *out);
+};
+
+static enum np_err decode(const struct decoding *d, const void *in, size_t len, void *out,
+			  struct np_diag *diag)
+{
+	struct ctl_mem mem;
+	void *m;
+	enum np_err err;
+
+	memset(out, 0, d->size);
+	err = parse(d->pb, in, len, &mem, &m, diag);
+	if (err == NP_OK)
+		err = d->in(m, out, diag);
+	if (err != NP_OK) {
+		d->release(out);
+		memset(out, 0, d->size);
+	}
+	ctl_mem_release(&mem);
+	return err;
+}
+
 /* ------------------------------------------------------------- requests */
 
 static enum np_err request_in(const PB(Request) * m, struct ctl_request *out, struct np_diag *diag)
@@ -179,8 +206,10 @@ enum np_err ctl_request_encode(const struct ctl_request *r, struct np_buf *out)
 
 /* ------------------------------------------------------------- replies */
 
-static enum np_err reply_in(const PB(Reply) * m, struct ctl_reply *out, struct np_diag *diag)
+static enum np_err reply_in(const void *pb, void *own, struct np_diag *diag)
 {
+	const PB(Reply) *m = pb;
+	struct ctl_reply *out = own;
 	const ProtobufCMessageDescriptor *d = &nodepass__ctl__v1__reply__descriptor;
 	uint32_t number = (uint32_t)m->result_case;
 	const struct ctl_binds *b;
@@ -196,23 +225,18 @@ static enum np_err reply_in(const PB(Reply) * m, struct ctl_reply *out, struct n
 	return body_in(b, d, number, m->hello, (char *)out + at, diag);
 }
 
+static void reply_free(void *out)
+{
+	ctl_reply_release(out);
+}
+
 enum np_err ctl_reply_decode(const void *in, size_t len, struct ctl_reply *out,
 			     struct np_diag *diag)
 {
-	struct ctl_mem mem;
-	void *m;
-	enum np_err err;
+	static const struct decoding d = {&nodepass__ctl__v1__reply__descriptor, sizeof(*out),
+					  reply_in, reply_free};
 
-	memset(out, 0, sizeof *out);
-	err = parse(&nodepass__ctl__v1__reply__descriptor, in, len, &mem, &m, diag);
-	if (err == NP_OK)
-		err = reply_in(m, out, diag);
-	if (err != NP_OK) {
-		ctl_reply_release(out);
-		memset(out, 0, sizeof *out);
-	}
-	ctl_mem_release(&mem);
-	return err;
+	return decode(&d, in, len, out, diag);
 }
 
 void ctl_reply_release(struct ctl_reply *r)
@@ -247,8 +271,10 @@ enum np_err ctl_reply_encode(const struct ctl_reply *r, enum ctl_encoding enc, s
 
 /* ------------------------------------------------------------- events */
 
-static enum np_err event_in(const PB(Event) * m, struct ctl_event *out, struct np_diag *diag)
+static enum np_err event_in(const void *pb, void *own, struct np_diag *diag)
 {
+	const PB(Event) *m = pb;
+	struct ctl_event *out = own;
 	const ProtobufCMessageDescriptor *d = &nodepass__ctl__v1__event__descriptor;
 	const struct ctl_binds *b = ctl_binds_body((enum ctl_event_kind)m->body_case);
 	enum np_err err = ctl_bind_in(&ctl_binds_event, m, out, NULL, diag);
@@ -259,23 +285,18 @@ static enum np_err event_in(const PB(Event) * m, struct ctl_event *out, struct n
 	return body_in(b, d, (uint32_t)m->body_case, m->lease, out, diag);
 }
 
+static void event_free(void *out)
+{
+	ctl_event_release(out);
+}
+
 enum np_err ctl_event_decode(const void *in, size_t len, struct ctl_event *out,
 			     struct np_diag *diag)
 {
-	struct ctl_mem mem;
-	void *m;
-	enum np_err err;
+	static const struct decoding d = {&nodepass__ctl__v1__event__descriptor, sizeof(*out),
+					  event_in, event_free};
 
-	memset(out, 0, sizeof *out);
-	err = parse(&nodepass__ctl__v1__event__descriptor, in, len, &mem, &m, diag);
-	if (err == NP_OK)
-		err = event_in(m, out, diag);
-	if (err != NP_OK) {
-		ctl_event_release(out);
-		memset(out, 0, sizeof *out);
-	}
-	ctl_mem_release(&mem);
-	return err;
+	return decode(&d, in, len, out, diag);
 }
 
 void ctl_event_release(struct ctl_event *e)

@@ -4,7 +4,7 @@
 #include "import.h"
 
 #include "base/alloc.h"
-#include "store_box.h"
+#include "model_box.h"
 
 #define KEY "0123456789abcdef0123456789abcdef"
 
@@ -22,14 +22,6 @@ static void sample(const char *name)
 	snprintf(named, sizeof(named), "%s/fuzz/corpus/gob/%s", NP_TEST_SOURCE_DIR, name);
 }
 
-static void on_publish(void *arg, int type, const struct model_instance *inst, const char *logs)
-{
-	(void)arg;
-	(void)type;
-	(void)inst;
-	(void)logs;
-}
-
 static void on_changed(void *arg, const char *id)
 {
 	(void)arg;
@@ -38,19 +30,16 @@ static void on_changed(void *arg, const char *id)
 
 static void up(struct box *b)
 {
-	static const struct model_events events = {.publish = on_publish, .changed = on_changed};
+	static const struct model_events events = {.publish = box_no_publish,
+						   .changed = on_changed};
 	static const struct validate_defaults defaults = {.log = "info"};
 
-	assert_int_equal(box_open(b), NP_OK);
-	assert_int_equal(model_new(b->base, b->store, &defaults, &events, NULL, &model), NP_OK);
-	assert_int_equal(model_load(model, &b->diag), NP_OK);
+	model = box_model_open(b, &defaults, &events);
 }
 
 static void down(struct box *b)
 {
-	box_close(b);
-	model_free(model);
-	model = NULL;
+	box_model_close(b, &model);
 }
 
 static void check_two(void)

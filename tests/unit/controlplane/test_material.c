@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "base/mono.h"
 #include "base/num.h"
-#include "store_box.h"
+#include "model_box.h"
 
 #define WAIT_MS 30000
 
@@ -15,14 +15,6 @@ static struct model *model;
 static unsigned told;
 static char said[1024];
 static bool settled;
-
-static void on_publish(void *arg, int type, const struct model_instance *inst, const char *logs)
-{
-	(void)arg;
-	(void)type;
-	(void)inst;
-	(void)logs;
-}
 
 static void on_changed(void *arg, const char *id)
 {
@@ -51,24 +43,20 @@ static void on_settled(void *arg)
 static void up(struct box *b)
 {
 	static const struct model_events events = {
-	    .publish = on_publish, .changed = on_changed, .say = on_say};
+	    .publish = box_no_publish, .changed = on_changed, .say = on_say};
 	static const struct validate_defaults defaults = {0};
 
 	told = 0;
 	said[0] = '\0';
 	settled = false;
-	assert_int_equal(box_open(b), NP_OK);
-	assert_int_equal(model_new(b->base, b->store, &defaults, &events, NULL, &model), NP_OK);
-	assert_int_equal(model_load(model, &b->diag), NP_OK);
+	model = box_model_open(b, &defaults, &events);
 	assert_int_equal(model_watch(model, 1000, on_settled), NP_OK);
 }
 
 static void down(struct box *b)
 {
 	assert_int_equal(model_flush(model, &b->diag), NP_OK);
-	box_close(b);
-	model_free(model);
-	model = NULL;
+	box_model_close(b, &model);
 }
 
 #define UNTIL(b, condition)                                                         \
