@@ -13,15 +13,12 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define EDGE_MAGIC 0x43454447u
-/* What is pending when the socket closes gets this long on its way out. */
-#define FLUSH_MS 50
 
 struct command_call {
 	nng_msg *msg; /* owned; its header is the address of the reply */
@@ -40,7 +37,8 @@ struct command_edge {
 	pthread_mutex_t lock; /* guards the rest; never held around a call of nng */
 	nng_msg *queue[COMMAND_QUEUE_MAX];
 	size_t first, count;
-	bool paused, closing; /* no receive is under way; none is to be begun */
+	bool paused;  /* no receive is under way */
+	bool closing; /* what is received is dropped */
 };
 
 /* On a thread of nng's. */
@@ -54,26 +52,19 @@ static void on_received(void *arg)
 	if (rc == NNG_ECLOSED || rc == NNG_ECANCELED)
 		return;
 	pthread_mutex_lock(&e->lock);
-	if (msg != NULL) {
+	if (e->closing && msg != NULL) {
+		nng_msg_free(msg);
+	} else if (msg != NULL) {
 		e->queue[(e->first + e->count) % COMMAND_QUEUE_MAX] = msg;
 		e->count++;
 	}
 	/* After an error the loop begins anew, so that a lasting one does not spin here. */
-	again = msg != NULL && e->count < COMMAND_QUEUE_MAX && !e->closing;
+	again = msg != NULL && (e->count < COMMAND_QUEUE_MAX || e->closing);
 	e->paused = !again;
 	pthread_mutex_unlock(&e->lock);
 	np_wake_fd_set(e->wake_fd);
 	if (again)
 		nng_recv_aio(e->socket, e->aio);
-}
-
-static bool is_allowed(const nng_msg *msg)
-{
-	uint64_t uid;
-
-	if (nng_pipe_get_uint64(nng_msg_get_pipe(msg), NNG_OPT_IPC_PEER_UID, &uid) != 0)
-		return false;
-	return uid == 0 || uid == (uint64_t)geteuid();
 }
 
 static void handle(struct command_edge *e, nng_msg *msg)
@@ -85,7 +76,8 @@ static void handle(struct command_edge *e, nng_msg *msg)
 		return;
 	}
 	call->msg = msg;
-	e->on_request(e->arg, call, nng_msg_body(msg), nng_msg_len(msg), is_allowed(msg));
+	e->on_request(e->arg, call, nng_msg_body(msg), nng_msg_len(msg),
+		      door_is_friend(e->door, nng_msg_get_pipe(msg)));
 }
 
 static nng_msg *queue_pop(struct command_edge *e, bool *resume)
@@ -98,7 +90,7 @@ static nng_msg *queue_pop(struct command_edge *e, bool *resume)
 		e->first = (e->first + 1) % COMMAND_QUEUE_MAX;
 		e->count--;
 	}
-	*resume = e->paused && !e->closing && e->count < COMMAND_QUEUE_LOW;
+	*resume = e->paused && e->count < COMMAND_QUEUE_LOW;
 	if (*resume)
 		e->paused = false;
 	pthread_mutex_unlock(&e->lock);
@@ -133,16 +125,6 @@ static enum np_err say(struct np_diag *diag, const char *path, int rc)
 			   nng_strerror(rc));
 }
 
-/* On a thread of nng's, before the pipe gets anything. */
-static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
-{
-	struct command_edge *e = arg;
-
-	(void)ev;
-	if (door_seen(e->door, p))
-		nng_pipe_close(p);
-}
-
 static enum np_err listen_on(struct command_edge *e, const char *path, struct event_base *base,
 			     struct np_diag *diag)
 {
@@ -152,9 +134,8 @@ static enum np_err listen_on(struct command_edge *e, const char *path, struct ev
 	if (rc != 0)
 		return say(diag, path, rc);
 	rc = nng_socket_set_size(e->socket, NNG_OPT_RECVMAXSZ, COMMAND_MESSAGE_MAX);
-	if (rc == 0)
-		rc = nng_pipe_notify(e->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, e);
-	err = rc == 0 ? door_open(e->socket, path, base, &e->door, diag) : say(diag, path, rc);
+	err =
+	    rc == 0 ? door_open(e->socket, path, base, true, &e->door, diag) : say(diag, path, rc);
 	if (err != NP_OK)
 		nng_close(e->socket);
 	return err;
@@ -224,7 +205,7 @@ void command_edge_reply(struct command_edge *e, struct command_call *call, const
 
 void command_edge_close(struct command_edge *e)
 {
-	bool resume;
+	bool resume, closed;
 	nng_msg *msg;
 
 	if (e == NULL)
@@ -232,11 +213,17 @@ void command_edge_close(struct command_edge *e)
 	pthread_mutex_lock(&e->lock);
 	e->closing = true;
 	pthread_mutex_unlock(&e->lock);
-	nng_aio_stop(e->aio);
-	while ((msg = queue_pop(e, &resume)) != NULL)
-		nng_msg_free(msg);
-	poll(NULL, 0, FLUSH_MS);
-	nng_close(e->socket);
+	do { /* receiving goes on when it had stopped */
+		msg = queue_pop(e, &resume);
+		if (resume)
+			nng_recv_aio(e->socket, e->aio);
+		if (msg != NULL)
+			nng_msg_free(msg);
+	} while (msg != NULL);
+	closed = door_close(e->door, e->socket);
 	door_shut(e->door);
+	if (!closed) /* of a thread that is still there */
+		return;
+	nng_aio_stop(e->aio);
 	edge_free(e);
 }

@@ -12,7 +12,6 @@
 #include <nng/protocol/pubsub0/pub.h>
 
 #include <stdatomic.h>
-#include <unistd.h>
 
 struct stream {
 	nng_socket socket;
@@ -29,21 +28,16 @@ struct event_edge {
 	struct stream streams[STREAM_COUNT];
 };
 
-/* On a thread of nng's, before the pipe gets anything. */
+/* On a thread of nng's. Every pipe has one of each. */
 static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
 {
 	struct stream *s = arg;
-	uint64_t uid;
 
-	/* Every pipe has one of each, the refused ones too: so the sum is right. */
-	if (ev == NNG_PIPE_EV_REM_POST)
+	(void)p;
+	if (ev == NNG_PIPE_EV_ADD_PRE)
+		atomic_fetch_add(&s->pipes, 1);
+	else
 		atomic_fetch_sub(&s->pipes, 1);
-	if (ev != NNG_PIPE_EV_ADD_PRE)
-		return;
-	atomic_fetch_add(&s->pipes, 1);
-	if (door_seen(s->door, p) || nng_pipe_get_uint64(p, NNG_OPT_IPC_PEER_UID, &uid) != 0 ||
-	    (uid != 0 && uid != (uint64_t)geteuid()))
-		nng_pipe_close(p);
 }
 
 static enum np_err stream_open(struct stream *s, const char *path, struct event_base *base,
@@ -63,7 +57,7 @@ static enum np_err stream_open(struct stream *s, const char *path, struct event_
 	if (rc != 0)
 		return np_diag_set(diag, rc == NNG_ENOMEM ? NP_ENOMEM : NP_ESYS, "socket", "%s: %s",
 				   path, nng_strerror(rc));
-	return door_open(s->socket, path, base, &s->door, diag);
+	return door_open(s->socket, path, base, false, &s->door, diag);
 }
 
 enum np_err event_edge_open(const char *path, const char *json_path, struct event_base *base,
@@ -126,12 +120,19 @@ unsigned event_edge_listeners(struct event_edge *e)
 
 void event_edge_close(struct event_edge *e)
 {
+	bool closed = true;
+
 	if (e == NULL)
 		return;
 	for (int i = 0; i < STREAM_COUNT; i++) {
-		if (e->streams[i].open)
-			nng_close(e->streams[i].socket);
-		door_shut(e->streams[i].door);
+		struct stream *s = &e->streams[i];
+
+		if (s->door != NULL)
+			closed = door_close(s->door, s->socket) && closed;
+		else if (s->open)
+			nng_close(s->socket);
+		door_shut(s->door);
 	}
-	np_free(e);
+	if (closed)
+		np_free(e);
 }

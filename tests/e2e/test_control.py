@@ -310,7 +310,7 @@ def test_secrets__are_in_no_line(node):
     e.wait_state("s", "STATE_RUNNING")
     apply(c, "s2", f"server://{key}@{HOST}:0/{HOST}:1")
     c.ask(ping={})
-    e.wait("a lease or statistics", lambda x: "stats" in x or "lease" in x)
+    wait_for("statistics", lambda: any("stats" in x for x in list(e.all)), 10)
     assert key not in json.dumps(e.all) and key not in node.log()
 
 
