@@ -5,8 +5,8 @@
  * number in the header of the protocol tells which reply is for which. Nothing is ever repeated.
  *
  * nng never dials by itself here: a thread of the connection's does, one attempt after the other,
- * and closes the sockets only between two of them; a dialer ends with its first connection. Who leaves in the middle of nng 1.5.2's handshake
- * leaves the other end without an accept (see dataplane/edge_door.h).
+ * and closes the sockets only between two of them; a dialer ends with its first connection. Who leaves
+ * in the middle of the handshake of nng 1.5.2 leaves a listener of nng's without an accept.
  */
 #ifndef CP_LINK_CONN_H
 #define CP_LINK_CONN_H
