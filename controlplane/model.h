@@ -80,6 +80,7 @@ struct model_instance {
 	struct model_old *old;	 /* owned; what the node has while this waits */
 	/* observed */
 	enum ctl_state state; /* UNSPECIFIED until the node said something */
+	uint64_t nacked;      /* the last revision of which it was said that the node refused it */
 	uint32_t mode, ping_ms, pool, tcps, udps;
 	uint64_t total[MODEL_COUNTERS]; /* shown */
 	struct {

@@ -10,6 +10,7 @@
 #include "model_priv.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "sse.h"
 
 #include <stdio.h>
@@ -235,20 +236,38 @@ void model_clear_gauges(struct model_instance *inst)
 	inst->ping_ms = inst->pool = inst->tcps = inst->udps = 0;
 }
 
+/* Once for each refused revision, although the node repeats it with each status. */
+static void say_refused(struct model *m, struct model_instance *inst, const char *why)
+{
+	char text[CTL_TEXT_MAX + 64];
+
+	if (inst->nacked == inst->revision)
+		return;
+	inst->nacked = inst->revision;
+	if (m->ev.say == NULL || !np_log_enabled(inst->needs.log, NP_LOG_ERROR))
+		return;
+	snprintf(text, sizeof(text), "the data plane refused this change: %s", why);
+	m->ev.say(m->arg, inst->id, NP_LOG_ERROR, text, false);
+}
+
 void model_observe_status(struct model *m, const struct ctl_status *st)
 {
 	struct model_instance *inst = model_get(m, st->id);
 	enum model_status before, after;
+	bool refused =
+	    inst != NULL && st->nack_revision != 0 && st->nack_revision == inst->revision;
 
 	if (inst != NULL && st->removed) /* what the node counts for this id later begins with 0 */
 		memset(&inst->seen, 0, sizeof(inst->seen));
-	if (inst == NULL || st->removed || st->revision < inst->revision)
+	if (inst == NULL || st->removed || (st->revision < inst->revision && !refused))
 		return; /* of a spec that was replaced meanwhile */
 	/* Of what it was before; that it stops is true of it as it is. */
 	if (model_waits(inst) && (inst->old == NULL || inst->desired == CTL_DESIRED_RUNNING))
 		return;
 	before = model_status(inst);
-	if (st->state != CTL_STOPPING) /* keeps its last value until it has stopped */
+	if (refused) /* whatever it runs instead */
+		inst->state = CTL_ERROR;
+	else if (st->state != CTL_STOPPING) /* keeps its last value until it has stopped */
 		inst->state = st->state;
 	if (st->mode != 0)
 		inst->mode = st->mode;
@@ -257,6 +276,8 @@ void model_observe_status(struct model *m, const struct ctl_status *st)
 		model_clear_gauges(inst);
 	if (before != after)
 		model_publish(m, SSE_UPDATE, inst);
+	if (refused)
+		say_refused(m, inst, st->nack_text);
 }
 
 static void add_difference(struct model_instance *inst, const uint64_t now[MODEL_COUNTERS],

@@ -101,7 +101,19 @@ static void has_said(const char *want)
 	said[0] = '\0';
 }
 
-static const struct model_events events = {.publish = on_publish, .changed = on_changed};
+static void on_say(void *arg, const char *id, enum np_log_level level, const char *text,
+		   bool goes_on)
+{
+	size_t len = strlen(said);
+
+	(void)arg;
+	(void)goes_on;
+	assert_int_equal(level, NP_LOG_ERROR);
+	snprintf(said + len, sizeof(said) - len, "%s: %s ", id, text);
+}
+
+static const struct model_events events = {
+    .publish = on_publish, .changed = on_changed, .say = on_say};
 static const struct validate_defaults defaults = {.log = "info"};
 
 static int setup(void **state)
@@ -256,6 +268,31 @@ static void model_observe_status__of_an_older_revision__ignored(void **state)
 	st.revision--;
 	model_observe_status(*state, &st);
 	has_said("");
+}
+
+/* What the node runs instead is no news; that it refused the change is, once. */
+static void model_observe_status__change_refused__said_once_and_an_error(void **state)
+{
+	struct ctl_status st;
+	char id[16], expected[128];
+
+	create(*state, id);
+	st = status_of(*state, id, CTL_RUNNING);
+	model_observe_status(*state, &st);
+	has_said("update(running) ");
+	st.nack_revision = st.revision--;
+	snprintf(st.nack_text, sizeof(st.nack_text), "no such port");
+	model_observe_status(*state, &st);
+	snprintf(expected, sizeof(expected),
+		 "update(error) %s: the data plane refused this change: no such port ", id);
+	has_said(expected);
+	model_observe_status(*state, &st);
+	has_said("");
+	/* Of the change before. */
+	st = status_of(*state, id, CTL_RUNNING);
+	st.nack_revision = st.revision - 1;
+	model_observe_status(*state, &st);
+	has_said("update(running) ");
 }
 
 static void observe(struct model *m, const char *id, const char *boot, uint32_t starts, uint64_t rx)
@@ -441,6 +478,7 @@ int main(void)
 	    TEST(model_patch__store_fails__as_before),
 	    TEST(model_put__same_url__conflict),
 	    TEST(model_observe_status__change_of_status__one_update),
+	    TEST(model_observe_status__change_refused__said_once_and_an_error),
 	    TEST(model_observe_status__of_an_older_revision__ignored),
 	    TEST(model_observe_stats__restarts__differences_add_up),
 	    TEST(model_observe_stats__of_the_boot__what_a_start_drops_is_counted),
