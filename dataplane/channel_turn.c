@@ -133,6 +133,8 @@ void channel_post_outcome(struct channel *ch, bool ok)
 		pool_outcome(ch->peer, ok);
 		return;
 	}
+	if (ok && atomic_load_explicit(&ch->peer->failures, memory_order_relaxed) == 0)
+		return; /* home would learn nothing */
 	if (ch->outcome_sent != atomic_load(&ch->outcome_seen))
 		return;
 	ch->outcome_ok = ok;

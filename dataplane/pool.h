@@ -59,7 +59,7 @@ struct peer {
 	uint64_t visitors;	 /* given to its channels so far: their trace ids (ingress, home) */
 	uint32_t assigned;	 /* visitors given to its channels and not back (ingress, home) */
 	uint32_t idle_target;	 /* PoolTarget of the other end; UINT32_MAX = none said */
-	unsigned failures;
+	_Atomic unsigned failures; /* written by home alone */
 	int64_t penalty_ms;
 	struct np_mono passed_until;
 	struct event *timer; /* LOST for too long; preambles wrong */

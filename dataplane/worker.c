@@ -2,8 +2,8 @@
  * worker.c - event loops, mailboxes, deferred tasks, graveyards. See worker.h.
  *
  * One loop pass: libevent runs what is ready, then the tasks that were deferred before the pass
- * run and the graveyard is emptied. A pass does not wait while tasks do. An eventfd wakes a loop
- * for mail.
+ * run and the graveyard is emptied. A pass does not wait while tasks do. Mail is taken at the end of
+ * each pass; an eventfd wakes a loop for it that waits, or may be about to.
  */
 #include "worker.h"
 
@@ -37,9 +37,12 @@ struct worker_private {
 	struct event *trim_event; /* pending: memory was freed and is not given back yet */
 	unsigned freed;		  /* graves since it was */
 	bool ended;		  /* the loop's own view of stop */
+	bool attached;		  /* the loop is not ours */
 	bool now_is_of_pass;	  /* now was taken in this pass */
 	uint32_t pass;
-	pthread_mutex_t lock; /* guards the three below; the data plane's only lock */
+	/* It may be waiting for events. Becomes true under the lock, when there is no mail. */
+	_Atomic bool asleep;
+	pthread_mutex_t lock; /* guards the three below */
 	struct mail *first, **last;
 	bool stop;
 	struct task *tasks;
@@ -86,15 +89,16 @@ struct worker *worker_pick(void)
 void worker_post(struct worker *w, struct mail *m)
 {
 	struct worker_private *p = w->p;
-	bool was_empty;
+	bool wake;
 
 	m->next = NULL;
 	pthread_mutex_lock(&p->lock);
-	was_empty = p->first == NULL;
+	/* Not empty: who posted before has woken it. */
+	wake = p->first == NULL && atomic_load_explicit(&p->asleep, memory_order_relaxed);
 	*p->last = m;
 	p->last = &m->next;
 	pthread_mutex_unlock(&p->lock);
-	if (was_empty)
+	if (wake)
 		np_wake_fd_set(p->wake_fd);
 }
 
@@ -123,9 +127,14 @@ void worker_bury(struct worker *w, struct grave *g)
 
 struct np_mono worker_now(struct worker *w)
 {
-	w->p->now = np_mono_now();
-	w->p->now_is_of_pass = true;
-	return w->p->now;
+	struct worker_private *p = w->p;
+
+	/* Within an event: mail that comes from here on is taken at the end of the pass. */
+	if (!p->attached)
+		atomic_store_explicit(&p->asleep, false, memory_order_relaxed);
+	p->now = np_mono_now();
+	p->now_is_of_pass = true;
+	return p->now;
 }
 
 struct np_mono worker_pass_now(struct worker *w)
@@ -155,6 +164,8 @@ static void worker_take_mail(struct worker *w)
 	p->first = NULL;
 	p->last = &p->first;
 	stop = p->stop;
+	if (!p->attached)
+		atomic_store_explicit(&p->asleep, false, memory_order_relaxed);
 	pthread_mutex_unlock(&p->lock);
 	for (; m != NULL; m = next) {
 		next = m->next;
@@ -210,6 +221,7 @@ static void worker_end_pass(struct worker *w)
 {
 	struct worker_private *p = w->p;
 
+	worker_take_mail(w);
 	while (p->tasks != NULL && p->tasks->pass != p->pass) {
 		struct task *t = p->tasks;
 
@@ -221,6 +233,20 @@ static void worker_end_pass(struct worker *w)
 	empty_graveyard(p);
 }
 
+/* true: nothing is left to do; from here on mail wakes it. */
+static bool worker_may_sleep(struct worker_private *p)
+{
+	bool asleep;
+
+	if (p->tasks != NULL)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	asleep = p->first == NULL;
+	atomic_store_explicit(&p->asleep, asleep, memory_order_relaxed);
+	pthread_mutex_unlock(&p->lock);
+	return asleep;
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -228,7 +254,7 @@ static void *worker_main(void *arg)
 
 	self = w;
 	while (!p->ended) {
-		int wait = p->tasks != NULL ? EVLOOP_NONBLOCK : 0;
+		int wait = worker_may_sleep(p) ? 0 : EVLOOP_NONBLOCK;
 
 		p->now_is_of_pass = false;
 		event_base_loop(w->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | wait);
@@ -319,6 +345,7 @@ enum np_err worker_attach(struct event_base *base, struct worker **out)
 	w->p = p;
 	w->index = WORKERS_MAX;
 	w->base = base;
+	p->attached = p->asleep = true;
 	p->last = &p->first;
 	p->wake_event = event_new(base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
 	if (p->wake_event == NULL || event_add(p->wake_event, NULL) != 0) {
