@@ -29,6 +29,7 @@ static void channel_task(struct worker *w, struct task *t)
 
 	(void)w;
 	NP_CHECK_MAGIC(ch, CHANNEL_MAGIC);
+	ch->held = false;
 	channel_run(ch);
 }
 
@@ -334,7 +335,7 @@ void channel_flush(struct channel *ch)
 {
 	size_t done;
 
-	if (ch->state == CHANNEL_CLOSED)
+	if (ch->state == CHANNEL_CLOSED || ch->held)
 		return;
 	if (np_frame_out_owed(&ch->owed) > 0) {
 		write_owed(ch);
@@ -365,10 +366,15 @@ void channel_send_frames(struct channel *ch, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
 
+	if (ch->held && len > CHANNEL_HELD_MAX) {
+		ch->held = false;
+		channel_flush(ch);
+	}
 	if (ch->state != CHANNEL_CLOSED && channel_waiting(ch) == 0)
 		done = write_some(ch, buf, len);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
+	ch->held = false;
 	if (done < len) {
 		np_buf_put(&ch->tx, buf + done, len - done);
 		if (ch->tx.err != NP_OK)
@@ -699,6 +705,14 @@ static void channel_run(struct channel *ch)
 		channel_close(ch, "not needed any more");
 	else if (ch->session != NULL && channel_waiting(ch) == 0)
 		relay_from_outer(ch->session);
+}
+
+void channel_hold(struct channel *ch)
+{
+	if (ch->state == CHANNEL_CLOSED)
+		return;
+	ch->held = true;
+	worker_defer(ch->shard->worker, &ch->task);
 }
 
 void channel_resume(struct channel *ch)

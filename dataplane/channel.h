@@ -27,6 +27,7 @@
 #define CHANNEL_USER_TIMEOUT_MS 30000
 #define CHANNEL_PINGS_PER_S	10
 #define CHANNEL_ROUNDS		4	      /* reads in one callback */
+#define CHANNEL_HELD_MAX	(16 * 1024)   /* a frame up to this is copied to what is held */
 #define DATAGRAM_BACKLOG	(256 * 1024)  /* frames of kind 2 that wait for the socket ... */
 #define DATAGRAM_BURST		(2048 * 1024) /* ... for DATAGRAM_BURST_MS at most */
 #define DATAGRAM_BURST_MS	100
@@ -53,6 +54,7 @@ struct channel {
 	bool bulk;	     /* the last DATA was large: headers are read by themselves */
 	bool stalled;	     /* bytes wait for the socket within a turn: no TCP_USER_TIMEOUT */
 	bool pong_waits;     /* a PONG is among them */
+	bool held;	     /* tx waits for company until task runs, which is queued then */
 	struct np_turn turn;
 	struct np_frame frame; /* being received */
 	uint32_t left;	       /* payload bytes of it still to come */
@@ -124,6 +126,8 @@ static inline size_t channel_waiting(const struct channel *ch)
 {
 	return np_buf_len(&ch->tx) + np_frame_out_owed(&ch->owed);
 }
+/* channel_hold - what is in tx waits, for a pass at most, for data that then go with it. */
+void channel_hold(struct channel *ch);
 /* channel_resume - the outer side takes bytes again (or the rate does). */
 void channel_resume(struct channel *ch);
 /* channel_reset - RESET with @reason for the running turn; the session is detached; the turn

@@ -20,7 +20,7 @@ static size_t outer_want(const struct session *s)
 	size_t waiting = channel_waiting(s->channel);
 
 	/* OPEN may wait for the first bytes, so that both go in one write. */
-	if (waiting > (s->state == SESSION_OPENING ? OPEN_FRAME_MAX : 0))
+	if (waiting > (s->state == SESSION_OPENING ? OPEN_FRAME_MAX : 0) && !s->channel->held)
 		return 0;
 	if (s->state == SESSION_OPENING)
 		return VISITOR_KEEP_MAX - np_buf_len(&s->kept);
@@ -91,7 +91,8 @@ static bool from_outer_once(struct session *s)
 
 	if (want == 0)
 		return false;
-	splice = s->state == SESSION_RUNNING &&
+	/* What is spliced goes before what is in tx. */
+	splice = s->state == SESSION_RUNNING && channel_waiting(ch) == 0 &&
 		 relay_begin_splice(s, RATE_RX, &s->outer.stream, &ch->stream, &ch->out);
 	if (splice)
 		want = ch->out.size;

@@ -83,6 +83,7 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	session_set_state(s, SESSION_RUNNING);
 	s->last_active = worker_pass_now(s->shard->worker);
 	send_status(ch, NP_REASON_DONE, s->target);
+	channel_hold(ch);
 	if (s->half_close_due)
 		session_half_close(s);
 	channel_resume(ch);
