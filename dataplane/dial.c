@@ -3,121 +3,20 @@
  *
  * A dial is on one worker; its attempts, its lookups and its one timer are all it has there. It
  * ends through dial_end, once, from whichever of them is last; inside dial_start the end is
- * deferred.
+ * deferred. The order of the targets is in dial_target.c.
  */
 #include "dial.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "dial_priv.h"
 #include "dial_socket.h"
-#include "resolve.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define DIAL_MAGIC 0x6469616cU
-
-struct dial_attempt {
-	struct dial *dial; /* NULL = free */
-	struct dial_target *target;
-	struct event event;
-	int fd;
-	struct np_addr addr;
-	struct np_mono started;
-};
-
-struct dial_target {
-	struct dial *dial;
-	size_t index; /* of dial_options.targets */
-	uint16_t port;
-	bool failed; /* every address refused, or none to be had: noted */
-	bool resolving;
-	struct np_mono started; /* not set = waits for its turn */
-	struct resolve_request request;
-	size_t n, next;
-	struct np_addr *addr; /* owned */
-	unsigned in_flight;
-};
-
-struct dial {
-	unsigned magic;
-	struct grave grave;
-	struct worker *worker;
-	dial_done_fn done;
-	void *arg;
-	struct np_balance *balance;	     /* borrowed from the caller until the end */
-	const struct np_hostport *hostports; /* borrowed likewise; NULL = one fixed address */
-	struct settings *settings;	     /* held: owner of both, or NULL */
-	struct np_addr source;		     /* len 0 = any */
-	int64_t dns_ms;
-	struct np_mono deadline;
-	struct event timer;
-	struct task end_task;
-	bool starting, ended;
-	bool exhausted; /* no descriptor or memory here: nothing more is tried */
-	unsigned in_flight;
-	struct dial_attempt attempt[DIAL_ATTEMPTS_MAX];
-	struct dial_result result; /* of the failures so far; in the end of the dial */
-	size_t current;		   /* the target started last; ntargets = none yet */
-	size_t ntargets;
-	struct dial_target target[]; /* in the order of the balance */
-};
-
-static void dial_step(struct dial *d);
-
-/* -- the outcome -- */
-
-/* Of several failures the one that says most is reported; of equals the last. */
-static NP_PRINTF(4, 5) void note_failure(struct dial *d, enum np_reason reason, int err,
-					 const char *fmt, ...)
-{
-	struct dial_result *r = &d->result;
-	va_list ap;
-
-	if (err != 0)
-		r->sys_errno = err;
-	if (r->text[0] != '\0' && dial_reason_rank(reason) < dial_reason_rank(r->reason))
-		return;
-	r->reason = reason;
-	va_start(ap, fmt);
-	vsnprintf(r->text, sizeof(r->text), fmt, ap);
-	va_end(ap);
-}
-
-static void note_errno(struct dial *d, const char *call, const struct np_addr *a, int err)
-{
-	enum np_reason reason = dial_reason_of(err);
-	char addr[NP_ADDR_TEXT_MAX], text[96];
-
-	if (np_addr_port(a) == 0) /* a source */
-		np_addr_format_host(a, addr);
-	else
-		np_addr_format(a, addr);
-	note_failure(d, reason, err, "%s %s: %s", call, addr, strerror_r(err, text, sizeof(text)));
-	if (reason == NP_REASON_DIAL_REFUSED)
-		d->result.host_answered = true;
-	if (reason == NP_REASON_NO_DESCRIPTORS || reason == NP_REASON_NO_MEMORY)
-		d->exhausted = true;
-}
-
-static void target_note(struct dial *d, struct dial_target *t)
-{
-	if (t->failed)
-		return;
-	t->failed = true;
-	/* What was lacking here says nothing about the target. */
-	if (d->balance != NULL && !d->exhausted)
-		np_balance_failed(d->balance, t->index, worker_now(d->worker));
-}
-
-/* target_is_over - nothing more can come of it. */
-static bool target_is_over(const struct dial_target *t)
-{
-	return np_mono_is_set(t->started) && !t->resolving && t->next == t->n && t->in_flight == 0;
-}
 
 /* -- life -- */
 
@@ -223,7 +122,7 @@ static void attempt_won(struct dial_attempt *a)
 
 		if (t != won && np_mono_is_set(t->started) &&
 		    np_mono_diff_ms(now, t->started) >= DIAL_NEXT_TARGET_MS)
-			target_note(d, t);
+			dial_target_note(d, t);
 	}
 	dial_end(d);
 }
@@ -233,10 +132,10 @@ static void attempt_lost(struct dial_attempt *a, int err)
 	struct dial *d = a->dial;
 	struct dial_target *t = a->target;
 
-	note_errno(d, "connect", &a->addr, err);
+	dial_note_errno(d, "connect", &a->addr, err);
 	attempt_end(a);
-	if (target_is_over(t))
-		target_note(d, t);
+	if (dial_target_is_over(t))
+		dial_target_note(d, t);
 }
 
 static void attempt_on_writable(evutil_socket_t fd, short what, void *arg)
@@ -267,7 +166,7 @@ static bool attempt_start(struct dial *d, struct dial_target *t, const struct np
 	a->started = np_mono_now();
 	a->fd = dial_socket_connect(addr, d->source.len > 0 ? &d->source : NULL, &call, &err);
 	if (a->fd == -1) {
-		note_errno(d, call, call[0] == 'b' ? &d->source : addr, err);
+		dial_note_errno(d, call, call[0] == 'b' ? &d->source : addr, err);
 		return false;
 	}
 	a->dial = d;
@@ -288,123 +187,7 @@ static bool attempt_start(struct dial *d, struct dial_target *t, const struct np
 	return false;
 }
 
-/* -- targets -- */
-
-static void target_take(struct dial_target *t, const struct np_addr *list, size_t n)
-{
-	struct dial *d = t->dial;
-	char source[NP_ADDR_TEXT_MAX], first[NP_ADDR_TEXT_MAX];
-
-	t->addr = np_malloc(n * sizeof(*list));
-	if (t->addr == NULL) {
-		note_failure(d, NP_REASON_NO_MEMORY, ENOMEM, "dial: out of memory");
-		d->exhausted = true;
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (d->source.len > 0 && list[i].sa.sa_family != d->source.sa.sa_family)
-			continue;
-		t->addr[t->n] = list[i];
-		np_addr_set_port(&t->addr[t->n++], t->port);
-	}
-	if (t->n > 0)
-		return;
-	np_addr_format_host(&d->source, source);
-	np_addr_format_host(&list[0], first);
-	note_failure(d, NP_REASON_DIAL_FAILED, EAFNOSUPPORT,
-		     "dial %.100s: no address of the family of %s",
-		     d->hostports != NULL ? d->hostports[t->index].host : first, source);
-}
-
-static void target_answered(struct dial_target *t, const struct resolve_answer *a)
-{
-	struct dial *d = t->dial;
-
-	t->resolving = false;
-	if (a->n > 0)
-		target_take(t, a->addr, a->n);
-	else
-		note_failure(d, NP_REASON_RESOLVE_FAILED, 0, "resolve %.100s: %s",
-			     d->hostports[t->index].host, a->error);
-	if (target_is_over(t))
-		target_note(d, t);
-}
-
-static void target_on_answer(struct resolve_request *r, const struct resolve_answer *a)
-{
-	struct dial_target *t =
-	    (struct dial_target *)((char *)r - offsetof(struct dial_target, request));
-
-	NP_CHECK_MAGIC(t->dial, DIAL_MAGIC);
-	target_answered(t, a);
-	dial_step(t->dial);
-}
-
-static void target_start(struct dial *d, struct dial_target *t, struct np_mono now)
-{
-	struct resolve_answer answer;
-	enum np_err err;
-
-	t->started = now;
-	if (d->hostports == NULL)
-		return;
-	t->resolving = true;
-	t->request.on_answer = target_on_answer;
-	err = resolve(d->worker, d->hostports[t->index].host, d->dns_ms, &t->request, &answer);
-	if (err == NP_EAGAIN)
-		return;
-	if (err != NP_OK) {
-		answer.n = 0;
-		snprintf(answer.error, sizeof(answer.error), "%s", np_err_text(err));
-	}
-	target_answered(t, &answer);
-}
-
 /* -- what is next -- */
-
-/*
- * target_due - the target whose next address is to be tried now: the current one while it has its
- * second, then one that was not tried yet, then what is left of the earlier ones. NULL: none.
- */
-static struct dial_target *target_due(struct dial *d, struct np_mono now)
-{
-	struct dial_target *t = d->current < d->ntargets ? &d->target[d->current] : NULL;
-	bool more = t == NULL || d->current + 1 < d->ntargets;
-
-	if (t != NULL && !target_is_over(t) &&
-	    (!more || np_mono_diff_ms(now, t->started) < DIAL_NEXT_TARGET_MS)) {
-		if (t->next < t->n)
-			return t;
-		if (more && (t->resolving || t->in_flight > 0))
-			return NULL; /* it may still answer */
-	}
-	if (more) {
-		d->current = t == NULL ? 0 : d->current + 1;
-		t = &d->target[d->current];
-		target_start(d, t, now);
-		return t;
-	}
-	for (size_t i = 0; i < d->ntargets; i++)
-		if (d->target[i].next < d->target[i].n)
-			return &d->target[i];
-	return NULL;
-}
-
-static bool addresses_left(const struct dial *d)
-{
-	for (size_t i = 0; i < d->ntargets; i++)
-		if (d->target[i].next < d->target[i].n)
-			return true;
-	return false;
-}
-
-static bool resolving(const struct dial *d)
-{
-	for (size_t i = 0; i < d->ntargets; i++)
-		if (d->target[i].resolving)
-			return true;
-	return false;
-}
 
 static void timer_arm(struct dial *d, struct np_mono now)
 {
@@ -415,7 +198,7 @@ static void timer_arm(struct dial *d, struct np_mono now)
 	int64_t us;
 	struct timeval tv;
 
-	if (can_start && addresses_left(d))
+	if (can_start && dial_addresses_left(d))
 		next_at = np_mono_add_ms(now, DIAL_NEXT_ADDR_MS);
 	if (can_start && d->current + 1 < d->ntargets && np_mono_before(window_end, next_at))
 		next_at = window_end;
@@ -431,12 +214,12 @@ static void timer_arm(struct dial *d, struct np_mono now)
  * dial_step - one more attempt is due: something failed, was resolved, or the timer says so. Starts
  * attempts until one is under way, then waits; ends the dial when nothing is left.
  */
-static void dial_step(struct dial *d)
+void dial_step(struct dial *d)
 {
 	struct np_mono now = worker_now(d->worker);
 
 	while (!d->exhausted && d->in_flight < DIAL_ATTEMPTS_MAX) {
-		struct dial_target *t = target_due(d, now);
+		struct dial_target *t = dial_target_due(d, now);
 		bool under_way;
 
 		if (t == NULL)
@@ -451,10 +234,10 @@ static void dial_step(struct dial *d)
 			return;
 		if (under_way)
 			break;
-		if (target_is_over(t))
-			target_note(d, t);
+		if (dial_target_is_over(t))
+			dial_target_note(d, t);
 	}
-	if (d->in_flight == 0 && (d->exhausted || !resolving(d))) {
+	if (d->in_flight == 0 && (d->exhausted || !dial_resolving(d))) {
 		dial_end(d);
 		return;
 	}
@@ -469,18 +252,18 @@ static void dial_timed_out(struct dial *d)
 		if (d->attempt[i].dial == NULL)
 			continue;
 		np_addr_format(&d->attempt[i].addr, addr);
-		note_failure(d, NP_REASON_DIAL_TIMEOUT, ETIMEDOUT, "connect %s: no answer in time",
-			     addr);
+		dial_note_failure(d, NP_REASON_DIAL_TIMEOUT, ETIMEDOUT,
+				  "connect %s: no answer in time", addr);
 	}
 	for (size_t i = 0; i < d->ntargets; i++) {
 		struct dial_target *t = &d->target[i];
 
 		if (t->resolving)
-			note_failure(d, NP_REASON_RESOLVE_FAILED, 0,
-				     "resolve %.100s: no answer in time",
-				     d->hostports[t->index].host);
+			dial_note_failure(d, NP_REASON_RESOLVE_FAILED, 0,
+					  "resolve %.100s: no answer in time",
+					  d->hostports[t->index].host);
 		if (np_mono_is_set(t->started))
-			target_note(d, t);
+			dial_target_note(d, t);
 	}
 	dial_end(d);
 }
@@ -513,7 +296,7 @@ static void dial_set_targets(struct dial *d, const struct dial_options *o)
 	}
 	if (o->fixed != NULL) {
 		d->target[0].port = np_addr_port(o->fixed);
-		target_take(&d->target[0], o->fixed, 1);
+		dial_target_take(&d->target[0], o->fixed, 1);
 	}
 }
 

@@ -1,6 +1,6 @@
 /*
  * instance.c - an instance from URL to listening, and its way out. What it does meanwhile is in
- * server.c, client.c, single.c, pool.c.
+ * server.c, client.c, single.c, pool.c, peer.c.
  */
 #include "instance.h"
 

@@ -30,7 +30,7 @@ struct stream {
 	int fd; /* owned; -1 = closed */
 	int sys_errno;
 	SSL *ssl;				 /* owned; NULL = plain */
-	struct stream_tls *tls;			 /* owned; with ssl; see stream_tls.c */
+	struct stream_tls *tls;			 /* owned; with ssl; see stream_bio.h */
 	bool read_wants_write, write_wants_read; /* TLS only */
 	bool reset;				 /* the peer sent RST */
 };

@@ -11,229 +11,14 @@
  * notes errno where SSL_get_error would lose it. It knows its stream by address: a stream is moved
  * with stream_move only.
  */
-#include "stream.h"
-
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "base/buf.h"
-#include "base/mono.h"
-#include "stream_priv.h"
+#include "stream_bio.h"
 
 #include <errno.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-
-/* A full record: header, content type, tag; some suites need a few bytes more. */
-#define RECORD_MAX (SSL3_RT_MAX_PLAIN_LENGTH + 256)
-/* What one call may take, so that one stream does not keep its worker: eight full records. */
-#define TLS_WRITE_MAX (8 * SSL3_RT_MAX_PLAIN_LENGTH)
-#define IO_MAX	      (9 * RECORD_MAX)
-
-/* The buffer of a thread. In use only within one call on one stream. */
-struct tls_io {
-	size_t off, len; /* reading: what TLS has not taken yet; writing: off is 0 */
-	bool gather;
-	bool dry; /* reading: TLS gets nothing more from the socket in this call */
-	uint8_t data[IO_MAX];
-};
-
-struct stream_tls {
-	struct tls_io *io; /* borrowed from the thread during a call; NULL: none could be had */
-	struct np_buf in;  /* received, or read before TLS began */
-	struct np_buf out; /* encrypted; the socket did not take it */
-	size_t
-	    owed; /* bytes of the caller at the end of out that were not yet reported as written */
-	bool read_dry;		 /* the last read left nothing */
-	enum stream_status late; /* the end that a read met behind its bytes; STREAM_OK = none */
-	unsigned long error;	 /* OpenSSL's code of the failure, 0 = none */
-	bool flooded;		 /* too many KeyUpdates */
-	unsigned key_updates;	 /* of the peer, in the minute from key_updates_at on */
-	struct np_mono key_updates_at;
-};
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static BIO_METHOD *bio_method; /* for the life of the process */
-static pthread_key_t io_key;
-static bool has_io_key;
-
-/* -- the thread's buffer -- */
-
-static struct tls_io *io_get(void)
-{
-	struct tls_io *io = has_io_key ? pthread_getspecific(io_key) : NULL;
-
-	if (io == NULL && has_io_key) {
-		io = np_malloc(sizeof(*io));
-		if (io != NULL && pthread_setspecific(io_key, io) != 0) {
-			np_free(io);
-			io = NULL;
-		}
-	}
-	if (io != NULL)
-		io->off = io->len = 0;
-	return io;
-}
-
-/* Begins a call that reads: what was left by the last one comes first. */
-static void io_begin(struct stream_tls *t)
-{
-	struct tls_io *io = io_get();
-	size_t n = np_buf_len(&t->in);
-
-	if (io == NULL || n > sizeof(io->data))
-		return; /* the BIO reads from t->in, and asks the kernel for what TLS asks for */
-	io->gather = io->dry = false;
-	if (n > 0)
-		memcpy(io->data, np_buf_ptr(&t->in), n);
-	io->len = n;
-	np_buf_release(&t->in);
-	t->io = io;
-}
-
-/* false: no memory for what is left; the stream cannot go on. */
-static bool io_end(struct stream_tls *t)
-{
-	struct tls_io *io = t->io;
-
-	t->io = NULL;
-	if (io == NULL || io->off == io->len)
-		return true;
-	np_buf_put(&t->in, io->data + io->off, io->len - io->off);
-	return t->in.err == NP_OK;
-}
-
-/* -- the BIO: 1, 0 = end, -1 = failed or not now (SSL_shutdown takes a 0 for done) -- */
-
-static int bio_take(struct np_buf *from, char *out, size_t max, size_t *n)
-{
-	*n = np_buf_len(from) < max ? np_buf_len(from) : max;
-	memcpy(out, np_buf_ptr(from), *n);
-	np_buf_consume(from, *n);
-	if (np_buf_len(from) == 0)
-		np_buf_release(from);
-	return 1;
-}
-
-static int bio_read(BIO *b, char *out, size_t max, size_t *n)
-{
-	struct stream *s = BIO_get_data(b);
-	struct tls_io *io = s->tls->io;
-	ssize_t r;
-
-	BIO_clear_retry_flags(b);
-	*n = 0;
-	if (np_buf_len(&s->tls->in) > 0)
-		return bio_take(&s->tls->in, out, max, n);
-	if (io != NULL && io->off == io->len) {
-		if (io->dry) {
-			BIO_set_retry_read(b);
-			return -1;
-		}
-		r = stream_recv(s->fd, io->data, sizeof(io->data));
-		io->off = 0;
-		io->len = r > 0 ? (size_t)r : 0;
-	} else {
-		r = io != NULL ? 1 : stream_recv(s->fd, out, max);
-	}
-	if (r > 0 && io != NULL) {
-		*n = io->len - io->off < max ? io->len - io->off : max;
-		memcpy(out, io->data + io->off, *n);
-		io->off += *n;
-	} else if (r > 0) {
-		*n = (size_t)r;
-	} else if (r == 0) {
-		BIO_set_flags(b, BIO_FLAGS_IN_EOF);
-	} else if (stream_is_again(errno)) {
-		BIO_set_retry_read(b);
-	} else {
-		stream_note_errno(s);
-	}
-	return r > 0 ? 1 : (int)r;
-}
-
-/* out_flush - what waits, to the socket. STREAM_OK: nothing waits any more. */
-static enum stream_status out_flush(struct stream *s)
-{
-	struct np_buf *out = &s->tls->out;
-
-	while (np_buf_len(out) > 0) {
-		ssize_t w = stream_send(s->fd, np_buf_ptr(out), np_buf_len(out));
-
-		if (w == -1 && stream_is_again(errno))
-			return STREAM_AGAIN;
-		if (w == -1) {
-			stream_note_errno(s);
-			return STREAM_FAILED;
-		}
-		np_buf_consume(out, (size_t)w);
-	}
-	np_buf_release(out);
-	return STREAM_OK;
-}
-
-static int bio_write(BIO *b, const char *in, size_t len, size_t *n)
-{
-	struct stream *s = BIO_get_data(b);
-	struct tls_io *io = s->tls->io;
-	enum stream_status status;
-	ssize_t w;
-
-	BIO_clear_retry_flags(b);
-	*n = 0;
-	if (io != NULL && io->gather) {
-		NP_ASSERT(len <= sizeof(io->data) - io->len);
-		memcpy(io->data + io->len, in, len);
-		io->len += len;
-		*n = len;
-		return 1;
-	}
-	status = out_flush(s);
-	if (status == STREAM_FAILED)
-		return -1;
-	w = status == STREAM_OK ? stream_send(s->fd, in, len) : -1;
-	if (w >= 0) {
-		*n = (size_t)w;
-		return 1;
-	}
-	if (status == STREAM_AGAIN || stream_is_again(errno))
-		BIO_set_retry_write(b);
-	else
-		stream_note_errno(s);
-	return -1;
-}
-
-static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
-{
-	(void)num;
-	(void)ptr;
-	if (cmd == BIO_CTRL_EOF)
-		return BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0;
-	return cmd == BIO_CTRL_FLUSH;
-}
-
-static void make_once(void)
-{
-	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
-
-	has_io_key = pthread_key_create(&io_key, np_free) == 0;
-	if (m == NULL)
-		return;
-	if (BIO_meth_set_read_ex(m, bio_read) != 1 || BIO_meth_set_write_ex(m, bio_write) != 1 ||
-	    BIO_meth_set_ctrl(m, bio_ctrl) != 1) {
-		BIO_meth_free(m);
-		return;
-	}
-	bio_method = m;
-}
-
-void stream_exit(void)
-{
-	BIO_meth_free(bio_method);
-	bio_method = NULL;
-}
 
 /* Counts the peer's KeyUpdates: each costs us a key derivation, and nothing bounds them in TLS. */
 static void on_tls_message(int is_write, int version, int type, const void *buf, size_t len,
@@ -270,9 +55,8 @@ enum np_err stream_init_tls(struct stream *s, int fd, SSL *ssl, const void *pref
 	np_buf_init(&t->out, IO_MAX);
 	if (n > 0)
 		np_buf_put(&t->in, prefix, n);
-	pthread_once(&once, make_once);
-	if (t->in.err == NP_OK && bio_method != NULL)
-		bio = BIO_new(bio_method);
+	if (t->in.err == NP_OK)
+		bio = tls_bio_new();
 	if (bio == NULL) {
 		np_buf_release(&t->in);
 		np_free(t);
@@ -347,9 +131,9 @@ enum stream_status stream_handshake(struct stream *s)
 	NP_ASSERT(s->ssl != NULL);
 	tls_begin(s);
 	s->write_wants_read = false;
-	io_begin(s->tls);
+	tls_io_begin(s->tls);
 	ret = SSL_do_handshake(s->ssl);
-	if (!io_end(s->tls))
+	if (!tls_io_end(s->tls))
 		return no_memory(s);
 	if (ret == 1) {
 		s->read_wants_write = false;
@@ -417,14 +201,14 @@ enum stream_status stream_tls_read(struct stream *s, void *buf, size_t max, size
 		return t->late;
 	tls_begin(s);
 	s->read_wants_write = false;
-	io_begin(t);
+	tls_io_begin(t);
 	ret = SSL_read_ex(s->ssl, buf, max, n);
 	t->read_dry = ret != 1;
 	if (ret != 1)
 		status = tls_result(s, ret, &s->read_wants_write, SSL_ERROR_WANT_WRITE);
 	else if (t->io != NULL && !t->flooded)
 		*n += read_more(s, (uint8_t *)buf + *n, max - *n);
-	if (!io_end(t))
+	if (!tls_io_end(t))
 		return no_memory(s);
 	if (t->flooded) {
 		s->sys_errno = EPROTO;
@@ -502,7 +286,7 @@ enum stream_status stream_tls_write(struct stream *s, const uint8_t *buf, size_t
 
 	s->write_wants_read = false;
 	s->sys_errno = 0;
-	status = out_flush(s);
+	status = tls_out_flush(s);
 	if (status != STREAM_OK)
 		return status;
 	if (t->owed > 0) {
@@ -510,7 +294,7 @@ enum stream_status stream_tls_write(struct stream *s, const uint8_t *buf, size_t
 		t->owed -= *n;
 		return STREAM_OK;
 	}
-	t->io = io_get();
+	t->io = tls_io_get();
 	if (t->io == NULL)
 		return write_one(s, buf, len, n);
 	t->io->gather = true;
