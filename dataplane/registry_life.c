@@ -217,9 +217,9 @@ static bool lends(const struct entry *e)
 	const struct run *run;
 
 	DL_FOREACH (e->old, run)
-		if (run->orders[ORDER_LEND].sent)
+		if ((run->ordered & ORDER_LEND) != 0)
 			return true;
-	return e->cur != NULL && e->cur->orders[ORDER_LEND].sent;
+	return e->cur != NULL && (e->cur->ordered & ORDER_LEND) != 0;
 }
 
 /* What was made is started with the sockets of all that it replaces: one that was replaced before
@@ -270,7 +270,7 @@ void run_on_lent(struct run *run)
 	struct entry *e = run->entry;
 	struct handed *lent = run->lent;
 
-	run->orders[ORDER_LEND].sent = false;
+	run->ordered &= ~(unsigned)ORDER_LEND;
 	run->lent = NULL;
 	if (e == NULL || e->next == NULL || e->next->phase != RUN_MADE) {
 		handed_free(lent);
@@ -350,7 +350,7 @@ static void run_over(struct run *run)
 		entry_step(e);
 }
 
-void run_on_news(struct run *run, const struct news_mail *n)
+void run_on_news(struct run *run, const struct news *n)
 {
 	struct entry *e = run->entry;
 

@@ -18,34 +18,28 @@
 #define REGISTRY_HEALTHY_MS 10000
 #define REGISTRY_BUCKETS    1024 /* of the tunnel addresses that servers want, by port */
 
+/* Bits. Each is sent at most once in a run's life, LEND again when it was answered. Those that travel
+ * together are carried out from the lowest bit on. */
 enum order {
-	ORDER_START = 0,
-	ORDER_DRAIN,
-	ORDER_STOP,
-	ORDER_RETIRE,
-	ORDER_LEND,
-	ORDER_FREE,
-	ORDER_COUNT,
+	ORDER_START = 1 << 0,
+	ORDER_DRAIN = 1 << 1,
+	ORDER_STOP = 1 << 2,
+	ORDER_RETIRE = 1 << 3,
+	ORDER_LEND = 1 << 4,
+	ORDER_FREE = 1 << 5,
 };
 
-/* Each is sent at most once in a run's life, so it needs no memory when it is sent. Its place in
- * run->orders says what it is. */
-struct order_mail {
-	struct mail mail;
-	enum order order;
-	bool sent;
+/*
+ * A run has little memory of its own for what travels, since there are thousands of them. Orders and
+ * news wait as bits of an atomic word; a mail is on its way while there are any. What must not
+ * overtake other mail has a mail of its own: LEND and its answer, and STOPPED, FREE and the answer
+ * to that, which follow each other.
+ */
+struct news {
+	enum instance_state state;
+	enum instance_mode mode;
+	enum np_flow flow;
 };
-
-/* A state of the instance, on its way to main; each comes at most once. Its place in run->news is the
- * state. */
-struct news_mail {
-	struct mail mail;
-	enum instance_state state : 8;
-	enum instance_mode mode : 8;
-	enum np_flow flow : 8;
-	bool sent; /* home's */
-};
-#define NEWS_COUNT (INSTANCE_ERROR + 1)
 
 enum run_phase {
 	RUN_MAKING = 0, /* on a helper thread, or in line for one */
@@ -75,9 +69,11 @@ struct run {
 	int64_t drain_ms; /* of ORDER_DRAIN, and its reason */
 	enum np_reason drain_reason;
 	struct handed *lent; /* owned; filled by ORDER_LEND at home */
-	struct mail lent_mail, gone_mail;
-	struct order_mail orders[ORDER_COUNT];
-	struct news_mail news[NEWS_COUNT];
+	struct mail order_mail, news_mail, lend_mail, end_mail;
+	unsigned ordered;	 /* enum order: bits that were sent */
+	_Atomic unsigned orders; /* those that home has not seen */
+	unsigned said;		 /* bits of states; home's */
+	_Atomic unsigned news;	 /* those that main has not seen; see news_word in registry_run.c */
 };
 
 struct entry {
@@ -165,7 +161,12 @@ void run_begin(struct run *run);
  * of instance_new. */
 enum np_err run_make_here(struct registry *r, struct entry *e, struct np_config *cfg,
 			  struct run **out, struct np_diag *diag) NP_MUST_CHECK;
+/* registry_mail.c: run_order - @ms, @reason: of DRAIN. run_on_state, run_on_visitor - what its instance
+ * calls, on the home worker. run_reload - its certificate files are read now. */
 void run_order(struct run *run, enum order order, int64_t ms, enum np_reason reason);
+void run_on_state(struct instance *inst, void *arg);
+void run_on_visitor(struct instance *inst, struct visitor *v);
+void run_reload(struct run *run);
 /* run_configure - @cfg and @identity (taken on success; may be empty) differ LIVE. Errors: NP_ENOMEM. */
 enum np_err run_configure(struct run *run, struct np_config *cfg,
 			  struct tls_identity *identity) NP_MUST_CHECK;
@@ -175,11 +176,10 @@ void run_end(struct run *run, int64_t ms, enum np_reason reason);
 void run_release(struct run *run);
 /* run_forget - one that was set aside and is over: off its list, freed; its entry goes on. */
 void run_forget(struct run *run);
-void run_reload(struct run *run);
 /* What comes back, for registry_life.c. */
 void run_on_made(struct run *run, enum np_err err, const struct np_diag *diag);
 void run_on_lent(struct run *run);
-void run_on_news(struct run *run, const struct news_mail *n);
+void run_on_news(struct run *run, const struct news *n);
 
 /*
  * registry_addresses.c: wants_set - @e wants the tunnel address of @cfg, if that is a server's;

@@ -66,7 +66,7 @@ test_asan() {
 
 test_tsan() {
     local FIXED=() threaded # the unit tests that have threads
-    mapfile -t threaded < <(grep -lE 'pthread|on_worker' -r tests/unit --include='test_*.c' | xargs -n 1 basename -s .c)
+    mapfile -t threaded < <(grep -lE 'pthread|on_worker|registry_bed' -r tests/unit --include='test_*.c' | xargs -n 1 basename -s .c)
     check "build for thread" build_tree build-thread gcc -DNP_SANITIZE=thread -- $PROGRAMS \
         "${threaded[@]}" || return
     # gcc 12's thread sanitizer cannot place its shadow when addresses are randomised by more than 28 bits.
