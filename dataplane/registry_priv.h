@@ -14,6 +14,10 @@
 
 /* Instances that are being made on helper threads at once; the others wait in line. */
 #define REGISTRY_MAKING_MAX 256
+/* What making this many leaves behind is given back to the system, some seconds later. */
+#define REGISTRY_TRIM	   64
+#define REGISTRY_TRIM_MS   5000
+#define REGISTRY_TRIM_KEEP (256 * 1024)
 /* An instance that served this long begins its next failure with the shortest pause. */
 #define REGISTRY_HEALTHY_MS 10000
 #define REGISTRY_BUCKETS    1024 /* of the tunnel addresses that servers want, by port */
@@ -128,6 +132,8 @@ struct registry {
 	struct counted sums;  /* since the boot, those that are gone included */
 	unsigned running, failed;
 	unsigned next_home, making;
+	unsigned made;				 /* since the last trim */
+	struct event *trim;			 /* NULL without base */
 	struct run *line, **line_end;		 /* to be made */
 	struct run *orphans;			 /* list: of entries that are gone */
 	struct wanted *wanted[REGISTRY_BUCKETS]; /* lists */
@@ -143,6 +149,9 @@ enum np_err registry_insert(struct registry *r, struct entry *e) NP_MUST_CHECK;
 void entry_forget(struct entry *e);
 void entry_set_state(struct entry *e, enum ctl_state state, const char *error);
 void entry_changed(struct entry *e);
+
+/* registry_made - one more was made, and what that took was freed. */
+void registry_made(struct registry *r);
 
 /* registry_life.c */
 /* entry_step - does the next thing that brings @e to what it should be. May free @e. */

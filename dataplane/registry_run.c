@@ -77,6 +77,7 @@ static void job_finish(struct make_job *j)
 	run->job = NULL;
 	run->inst = j->inst;
 	job_free(j);
+	registry_made(run->registry);
 	if (err == NP_OK) {
 		run->phase = RUN_MADE;
 		run->settings = settings_hold(instance_settings(run->inst));
