@@ -35,7 +35,7 @@ void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh)
 	v->target_fd = -1;
 	stream_init(&v->stream, -1);
 	np_buf_init(&v->first, VISITOR_KEEP_MAX);
-	v->start = np_mono_now();
+	v->start = v->payload_from = np_mono_now();
 }
 
 /* Off the loop and the shard's list; ready to be handed on. */
@@ -44,6 +44,9 @@ static void visitor_leave(struct visitor *v)
 	if (v->ev_added)
 		event_del(&v->ev);
 	v->ev_added = false;
+	if (v->sniff_end_added)
+		event_del(&v->sniff_end);
+	v->sniff_end_added = false;
 	if (v->state == VISITOR_HEADER || v->state == VISITOR_HANDSHAKE ||
 	    v->state == VISITOR_SNIFF)
 		DL_DELETE(v->shard->visitors, v);
@@ -133,46 +136,99 @@ static void visitor_took(struct visitor *v, size_t n)
 	counter_add(&v->shard->counters, COUNTER_TCP_RX, n);
 }
 
-static void visitor_sniff(struct visitor *v)
+static bool visitor_is_blocked(const struct visitor *v, enum np_sniff kind)
+{
+	return kind > NP_SNIFF_OTHER && (instance_cfg(v->inst)->block & (1U << kind)) != 0;
+}
+
+enum sniff_step { SNIFF_MORE, SNIFF_WAIT, SNIFF_OVER /* the visitor is another's now */ };
+
+static enum sniff_step visitor_sniff_read(struct visitor *v)
 {
 	uint8_t buf[NP_SNIFF_MAX];
-	/* What came with a PROXY header is there already. */
-	enum np_sniff kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
+	size_t n = 0;
 
-	while (kind == NP_SNIFF_MORE) {
-		size_t have = np_buf_len(&v->first), n = 0;
-
-		switch (stream_read(&v->stream, buf, sizeof(buf) - have, &n)) {
-		case STREAM_OK:
-			break;
-		case STREAM_AGAIN:
-			return;
-		case STREAM_EOF: /* is found again by who relays */
-			visitor_route(v);
-			return;
-		case STREAM_FAILED:
-			visitor_refuse(v, NP_REASON_VISITOR_RESET);
-			return;
-		}
+	switch (stream_read(&v->stream, buf, sizeof(buf) - np_buf_len(&v->first), &n)) {
+	case STREAM_OK:
 		np_buf_put(&v->first, buf, n);
 		visitor_took(v, n);
-		if (v->first.err != NP_OK) {
-			visitor_refuse(v, NP_REASON_NO_MEMORY);
-			return;
-		}
-		kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
+		if (v->first.err == NP_OK)
+			return SNIFF_MORE;
+		visitor_refuse(v, NP_REASON_NO_MEMORY);
+		break;
+	case STREAM_AGAIN:
+		return SNIFF_WAIT;
+	case STREAM_EOF: /* is found again by who relays */
+		visitor_route(v);
+		break;
+	case STREAM_FAILED:
+		visitor_refuse(v, NP_REASON_VISITOR_RESET);
+		break;
 	}
-	if (kind != NP_SNIFF_OTHER && (instance_cfg(v->inst)->block & (1U << kind)) != 0)
+	return SNIFF_OVER;
+}
+
+static enum sniff_step visitor_sniff(struct visitor *v)
+{
+	for (;;) {
+		/* What came with a PROXY header is there already. */
+		enum np_sniff kind = np_sniff(np_buf_ptr(&v->first), np_buf_len(&v->first));
+		enum np_sniff may = np_sniff_may(np_buf_ptr(&v->first), np_buf_len(&v->first));
+		enum sniff_step step;
+
+		if (visitor_is_blocked(v, kind)) {
+			visitor_refuse(v, NP_REASON_BLOCKED);
+			return SNIFF_OVER;
+		}
+		/* More bytes matter while they can make it one that is refused. */
+		if (kind != NP_SNIFF_MORE ||
+		    (may != NP_SNIFF_MORE && !visitor_is_blocked(v, may))) {
+			visitor_route(v);
+			return SNIFF_OVER;
+		}
+		step = visitor_sniff_read(v);
+		if (step != SNIFF_MORE)
+			return step;
+	}
+}
+
+/*
+ * Silence passes, the server may be the one to speak first. Who has sent nothing but the beginning
+ * of a protocol that is refused is taken for one that speaks it: it could have sent the rest.
+ */
+static void visitor_sniff_expired(struct visitor *v)
+{
+	if (visitor_sniff(v) == SNIFF_OVER) /* what came in this moment counts */
+		return;
+	if (np_buf_len(&v->first) > 0)
 		visitor_refuse(v, NP_REASON_BLOCKED);
 	else
 		visitor_route(v);
 }
 
+static void visitor_on_sniff_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct visitor *v = arg;
+
+	(void)fd;
+	(void)what;
+	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
+	visitor_sniff_expired(v);
+}
+
 static void visitor_sniff_begin(struct visitor *v)
 {
-	v->deadline = np_mono_add_ms(np_mono_now(), VISITOR_SNIFF_MS);
+	struct np_mono now = np_mono_now();
+	struct timeval tv;
+
+	v->deadline = np_mono_add_ms(v->payload_from, VISITOR_SNIFF_MS);
 	v->state = VISITOR_SNIFF;
-	visitor_sniff(v);
+	tv = tv_of_ms(np_mono_before(now, v->deadline) ? np_mono_diff_ms(v->deadline, now) : 0);
+	/* Without memory for it the tick decides, a moment later. */
+	v->sniff_end_added =
+	    evtimer_assign(&v->sniff_end, v->shard->worker->base, visitor_on_sniff_end, v) == 0 &&
+	    evtimer_add(&v->sniff_end, &tv) == 0;
+	(void)visitor_sniff(v);
 }
 
 static void visitor_next(struct visitor *v);
@@ -183,6 +239,7 @@ static void visitor_handshake(struct visitor *v)
 
 	switch (stream_handshake(&v->stream)) {
 	case STREAM_OK:
+		v->payload_from = np_mono_now();
 		visitor_next(v);
 		break;
 	case STREAM_AGAIN:
@@ -219,6 +276,7 @@ static void visitor_handshake_begin(struct visitor *v)
 static void visitor_announced(struct visitor *v, const struct np_proxy_info *info)
 {
 	v->header_due = false;
+	v->payload_from = np_mono_now();
 	if (!info->local) {
 		v->peer = info->src;
 		v->local = info->dst;
@@ -302,7 +360,7 @@ static void visitor_on_event(evutil_socket_t fd, short what, void *arg)
 		visitor_handshake(v);
 		break;
 	case VISITOR_SNIFF:
-		visitor_sniff(v);
+		(void)visitor_sniff(v);
 		break;
 	case VISITOR_WAITING:
 	case VISITOR_HANDED:
@@ -319,7 +377,7 @@ void visitor_tick(struct visitor *v, struct np_mono now)
 	else if (v->state == VISITOR_HANDSHAKE)
 		visitor_refuse(v, NP_REASON_TLS_FAILED);
 	else
-		visitor_route(v);
+		visitor_sniff_expired(v);
 }
 
 /* On the worker it was given to. */

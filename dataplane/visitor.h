@@ -13,9 +13,8 @@
 #include "stream.h"
 
 #define VISITOR_MAGIC 0x56495349u
-/* Silence decides in the visitor's favour, within a second: deadlines are looked at every
- * SHARD_TICK_MS. */
-#define VISITOR_SNIFF_MS (1000 - SHARD_TICK_MS)
+/* So long after accept (or after the header or handshake before it) block= decides with what came. */
+#define VISITOR_SNIFF_MS 1000
 #define VISITOR_KEEP_MAX 16384 /* bytes kept until STATUS, for the second attempt */
 
 enum visitor_state {
@@ -36,14 +35,16 @@ struct visitor {
 	struct shard *shard; /* where it is now */
 	struct stream stream;
 	struct event ev;
-	bool ev_added, has_slot;
+	struct event sniff_end; /* in VISITOR_SNIFF */
+	bool ev_added, sniff_end_added, has_slot;
 	bool header_due;	    /* a balancer's: its PROXY header is to come */
 	SSL *ssl;		    /* owned; TLS that is to begin */
 	struct np_addr peer, local; /* of the connection, or what the header announced */
 	struct np_mono start, deadline;
-	struct np_buf first;	 /* bytes read already */
-	uint64_t rx;		 /* how many they were, with those of a first attempt */
-	struct channel *channel; /* being handed over to it */
+	struct np_mono payload_from; /* when its first byte could come */
+	struct np_buf first;	     /* bytes read already */
+	uint64_t rx;		     /* how many they were, with those of a first attempt */
+	struct channel *channel;     /* being handed over to it */
 	/* second attempt */
 	uint8_t attempt; /* 1, 2 */
 	uint8_t trace[NP_TRACE_LEN];

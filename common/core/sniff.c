@@ -58,7 +58,8 @@ static enum match match_tls(const uint8_t *p, size_t len)
 	return len > 2 ? FULL : PART;
 }
 
-enum np_sniff np_sniff(const uint8_t *p, size_t len)
+/* The one of the three that it is or may become. */
+static enum match match_any(const uint8_t *p, size_t len, enum np_sniff *is)
 {
 	static const struct {
 		enum match (*match)(const uint8_t *p, size_t len);
@@ -69,16 +70,32 @@ enum np_sniff np_sniff(const uint8_t *p, size_t len)
 	    {match_tls, NP_SNIFF_TLS},
 	};
 
-	if (len == 0)
-		return NP_SNIFF_MORE;
 	/* first bytes of the three differ: at most one of them is not a MISS */
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		enum match m = kinds[i].match(p, len);
 
+		*is = kinds[i].is;
 		if (m != MISS)
-			return m == FULL ? kinds[i].is : NP_SNIFF_MORE;
+			return m;
 	}
-	return NP_SNIFF_OTHER;
+	*is = NP_SNIFF_OTHER;
+	return FULL;
+}
+
+enum np_sniff np_sniff(const uint8_t *p, size_t len)
+{
+	enum np_sniff is;
+
+	return len > 0 && match_any(p, len, &is) == FULL ? is : NP_SNIFF_MORE;
+}
+
+enum np_sniff np_sniff_may(const uint8_t *p, size_t len)
+{
+	enum np_sniff is = NP_SNIFF_MORE;
+
+	if (len > 0)
+		(void)match_any(p, len, &is);
+	return is;
 }
 
 /*

@@ -23,6 +23,9 @@ enum np_sniff {
  * 1, 2 or 3. */
 enum np_sniff np_sniff(const uint8_t *p, size_t len);
 
+/* np_sniff_may - what a beginning may still become: 1, 2 or 3; NP_SNIFF_MORE: anything (@len 0). */
+enum np_sniff np_sniff_may(const uint8_t *p, size_t len);
+
 enum np_tunnel_first {
 	NP_TUNNEL_NONE, /* a TLS record that begins no handshake: nobody of ours */
 	NP_TUNNEL_TLS,

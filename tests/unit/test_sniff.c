@@ -140,6 +140,28 @@ static void np_sniff__all_inputs_of_three_bytes__more_only_where_it_can_matter(v
 	}
 }
 
+static void np_sniff_may__each_beginning__names_what_it_may_become(void **state)
+{
+	(void)state;
+	assert_int_equal(np_sniff_may(NULL, 0), NP_SNIFF_MORE);
+	for (size_t i = 0; i < SAMPLES_N; i++) {
+		const uint8_t *p = (const uint8_t *)samples[i].p;
+
+		for (size_t n = 1; n <= samples[i].n; n++) {
+			enum np_sniff is = np_sniff(p, n), may = np_sniff_may(p, n);
+
+			if (is == NP_SNIFF_MORE)
+				assert_true(may == samples[i].is ||
+					    samples[i].is == NP_SNIFF_OTHER);
+			else
+				assert_int_equal(may, is);
+			if (is == NP_SNIFF_MORE)
+				assert_true(may == NP_SNIFF_SOCKS || may == NP_SNIFF_HTTP ||
+					    may == NP_SNIFF_TLS);
+		}
+	}
+}
+
 /* -- the tunnel port -- */
 
 static void check_tunnel(const char *p, size_t n, bool plain, enum np_tunnel_first is)
@@ -188,6 +210,7 @@ int main(void)
 	    cmocka_unit_test(np_sniff__every_beginning_of_a_sample__more_then_the_answer),
 	    cmocka_unit_test(np_sniff__bits_flipped__answers_are_stable),
 	    cmocka_unit_test(np_sniff__all_inputs_of_three_bytes__more_only_where_it_can_matter),
+	    cmocka_unit_test(np_sniff_may__each_beginning__names_what_it_may_become),
 	    cmocka_unit_test(np_sniff_tunnel__client_hello__tls_at_each_length),
 	    cmocka_unit_test(np_sniff_tunnel__record_that_begins_no_handshake__none),
 	    cmocka_unit_test(np_sniff_tunnel__preamble__only_where_plain_channels_are_served),
