@@ -35,6 +35,11 @@ static void flow_release(struct grave *g)
 	np_free(fl);
 }
 
+static uint16_t gso_max(void)
+{
+	return runtime.env.udp_offload != 0 ? UINT16_MAX : 0;
+}
+
 struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visitor,
 			      const struct np_addr *local)
 {
@@ -49,7 +54,7 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 	fl->visitor = *visitor;
 	fl->local = *local;
 	fl->fd = -1;
-	fl->gso_max = runtime.env.udp_offload != 0 ? UINT16_MAX : 0;
+	fl->gso_max = gso_max();
 	fl->lists = inst->lists;
 	np_buf_init(&fl->held, UDP_HELD_MAX);
 	fl->start = fl->last = np_mono_now();
@@ -230,6 +235,57 @@ static void target_datagram(struct udp_flow *fl, const uint8_t *p, size_t len)
 	udp_flow_to_channel(fl, p, len);
 }
 
+static bool has_choice(const struct udp_flow *fl)
+{
+	return fl->settings != NULL && fl->settings->cfg.ntargets > 1;
+}
+
+static void target_lives(struct udp_flow *fl)
+{
+	if (fl->target_lives)
+		return;
+	fl->target_lives = true;
+	if (has_choice(fl))
+		np_balance_lives(&fl->settings->balance, fl->target_index);
+}
+
+void udp_flow_refused(struct udp_flow *fl)
+{
+	fl->target_refused = true;
+}
+
+/*
+ * The target refuses: its next datagrams go to another one. What was refused is lost, datagrams may
+ * be. Who had answered may refuse a late datagram of a conversation that is over for it: a second
+ * refusal without an answer between them counts. false: the flow was ended.
+ */
+static bool target_refuses(struct udp_flow *fl)
+{
+	struct np_mono now = worker_pass_now(fl->inst->home);
+
+	fl->target_refused = false;
+	if (!has_choice(fl) || fl->fd == -1)
+		return true;
+	if (fl->target_lives) {
+		fl->target_lives = false;
+		fl->target_since = now;
+		return true;
+	}
+	np_balance_failed(&fl->settings->balance, fl->target_index, now);
+	if (fl->moved && np_mono_diff_ms(now, fl->target_since) < UDP_MOVE_MS)
+		return true;
+	if (udp_io_is_queued(fl->inst->home->udp, fl))
+		udp_io_flush(fl->inst->home->udp);
+	fl->target_refused = false;
+	event_del(&fl->ev);
+	fl->ev_added = false;
+	close(fl->fd);
+	fl->fd = -1;
+	fl->moved = true;
+	fl->gso_max = gso_max();
+	return udp_flow_target(fl);
+}
+
 static void target_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct udp_flow *fl = arg;
@@ -240,8 +296,14 @@ static void target_on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	NP_CHECK_MAGIC(fl, UDP_FLOW_MAGIC);
 	packets = udp_io_recv(io, fd, &n);
-	if (n > 0)
+	if (n == 0 && udp_io_refused(io)) {
+		(void)target_refuses(fl);
+		return;
+	}
+	if (n > 0) {
 		udp_flow_touch(fl);
+		target_lives(fl);
+	}
 	for (size_t i = 0; i < n; i++) {
 		const struct udp_packet *p = &packets[i];
 		size_t off = 0;
@@ -270,8 +332,10 @@ static bool flow_connect(struct udp_flow *fl, const struct resolve_answer *a)
 		if (fl->fd != -1)
 			np_addr_format(&to, fl->target);
 	}
-	settings_release(fl->settings);
-	fl->settings = NULL;
+	if (!has_choice(fl)) {
+		settings_release(fl->settings);
+		fl->settings = NULL;
+	}
 	if (fl->fd == -1) {
 		udp_flow_end(fl, a->n == 0 ? NP_REASON_RESOLVE_FAILED : NP_REASON_DIAL_FAILED,
 			     true);
@@ -307,8 +371,10 @@ bool udp_flow_target(struct udp_flow *fl)
 
 	settings_release(fl->settings);
 	fl->settings = settings_hold(instance_settings(inst));
-	np_balance_order(&fl->settings->balance, np_mono_now(), order);
+	fl->target_since = np_mono_now();
+	np_balance_order(&fl->settings->balance, fl->target_since, order);
 	fl->target_index = order[0];
+	fl->target_lives = false;
 	fl->resolving.on_answer = on_answer;
 	err = resolve(inst->home, fl->settings->cfg.targets[order[0]].host,
 		      fl->settings->cfg.dns_ms, &fl->resolving, &a);
@@ -322,9 +388,15 @@ bool udp_flow_target(struct udp_flow *fl)
 
 void udp_flow_to_target(struct udp_flow *fl, const uint8_t *p, size_t len)
 {
+	if (fl->target_refused && !target_refuses(fl))
+		return;
 	if (fl->fd != -1) {
+		if (!fl->target_lives && np_mono_diff_ms(worker_pass_now(fl->inst->home),
+							 fl->target_since) > UDP_LIVES_MS)
+			target_lives(fl);
 		udp_io_to_target(fl->inst->home->udp, fl, p, len);
-	} else if (np_mono_diff_ms(np_mono_now(), fl->start) > runtime.env.udp_dial_timeout_ms) {
+	} else if (np_mono_diff_ms(np_mono_now(), fl->target_since) >
+		   runtime.env.udp_dial_timeout_ms) {
 		udp_dropped(fl->inst, 1);
 		udp_flow_end(fl, NP_REASON_RESOLVE_FAILED, true);
 	} else {

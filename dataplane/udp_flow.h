@@ -11,6 +11,10 @@
 #include <utlist.h>
 
 #define UDP_FLOW_MAGIC 0x55464c57u
+/* With several targets: one that has refused nothing for so long lives, though it may never answer;
+ * a flow is given to another target once in UDP_MOVE_MS. */
+#define UDP_LIVES_MS 1000
+#define UDP_MOVE_MS  100
 /* A DGRAM frame's header and flow id in front of the datagram. */
 #define DGRAM_HEAD (NP_FRAME_HEADER + 4)
 
@@ -38,9 +42,14 @@ struct udp_flow {
 	/* length-prefixed datagrams that wait for the target's address, or for a channel */
 	struct np_buf held;
 	struct np_mono held_since;
-	struct settings *settings; /* held while its target is resolved */
-	size_t target_index;	   /* of settings */
+	/* Held while its target is resolved, and with several targets until it ends. */
+	struct settings *settings;
+	size_t target_index; /* of settings */
 	char target[NP_ADDR_TEXT_MAX];
+	struct np_mono target_since; /* when that one was chosen */
+	bool target_lives;	     /* it answered, or refused nothing for UDP_LIVES_MS */
+	bool target_refused;	     /* ICMP said so to a call that sent */
+	bool moved;		     /* it is not the first one */
 	uint64_t rx, tx;
 	struct np_fair_flow share[2]; /* of rate=, by direction */
 	struct np_mono start, last;
@@ -88,6 +97,8 @@ void udp_flow_to_visitor(struct udp_flow *fl, const uint8_t *p, size_t len);
 void udp_flow_to_channel(struct udp_flow *fl, const uint8_t *p, size_t len);
 /* udp_flow_sent - @n datagrams were, or could not be; @outer: to the side that is counted. */
 void udp_flow_sent(struct udp_flow *fl, bool outer, size_t n, size_t bytes, bool ok);
+/* udp_flow_refused - an ICMP answer came to what it sent to its target. */
+void udp_flow_refused(struct udp_flow *fl);
 /* udp_flow_hold - for later. udp_flow_held_send - each to @fn, in order; udp_flow_held_drop - counts
  * them. */
 void udp_flow_hold(struct udp_flow *fl, const uint8_t *p, size_t len);

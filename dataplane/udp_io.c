@@ -63,6 +63,7 @@ struct udp_io {
 	union recv_control in_control[UDP_BATCH];
 	struct udp_packet packets[UDP_BATCH];
 	size_t in_used; /* of the arrays, since they were prepared */
+	bool refused;	/* by an ICMP answer: the last read */
 	/* out: all for one socket */
 	int out_fd;
 	size_t nout, niov;
@@ -137,6 +138,12 @@ void udp_io_prepare(int fd)
 
 /* -- in -- */
 
+/* An ICMP answer to an earlier datagram, told once by whatever call comes next. */
+static bool is_icmp(int err)
+{
+	return err == ECONNREFUSED || err == EHOSTUNREACH || err == ENETUNREACH;
+}
+
 /* What the kernel says beside a packet: the address it was sent to, the size of its segments. */
 static void read_control(struct msghdr *mh, struct udp_packet *p)
 {
@@ -190,6 +197,7 @@ struct udp_packet *udp_io_recv(struct udp_io *io, int fd, size_t *n)
 	do {
 		got = recvmmsg(fd, io->in, UDP_BATCH, 0, NULL);
 	} while (got == -1 && errno == EINTR);
+	io->refused = got == -1 && is_icmp(errno);
 	if (got <= 0)
 		return io->packets;
 	io->slots_used = true;
@@ -205,6 +213,11 @@ struct udp_packet *udp_io_recv(struct udp_io *io, int fd, size_t *n)
 	}
 	*n = io->in_used = (size_t)got;
 	return io->packets;
+}
+
+bool udp_io_refused(const struct udp_io *io)
+{
+	return io->refused;
 }
 
 /* -- out -- */
@@ -317,12 +330,6 @@ bool udp_io_is_queued(const struct udp_io *io, const struct udp_flow *fl)
 	return false;
 }
 
-/* An ICMP answer to an earlier datagram, told once by whatever call comes next. */
-static bool is_icmp(int err)
-{
-	return err == ECONNREFUSED || err == EHOSTUNREACH || err == ENETUNREACH;
-}
-
 static bool send_one(int fd, const struct msghdr *mh)
 {
 	ssize_t n;
@@ -357,6 +364,8 @@ static void send_failed(struct udp_io *io, size_t i, int err)
 {
 	struct out *o = &io->out[i];
 
+	if (is_icmp(err) && io->out_fd == o->flow->fd)
+		udp_flow_refused(o->flow);
 	if (is_icmp(err) && send_one(io->out_fd, &io->msg[i].msg_hdr))
 		udp_flow_sent(o->flow, o->outer, o->n, o->bytes, true);
 	else if (o->n > 1 && err != EAGAIN && err != ENOBUFS)

@@ -35,9 +35,13 @@ void udp_io_tick(struct worker *w, struct np_mono now);
 
 /* udp_io_prepare - buffers and UDP_GRO of a socket, as far as they can be had. */
 void udp_io_prepare(int fd);
-/* udp_io_recv - the next packets of @fd, at most UDP_BATCH; 0: nothing now, or an error of an
- * earlier datagram. *@n of them are in the array that is returned. */
+/*
+ * udp_io_recv - the next packets of @fd, at most UDP_BATCH; *@n of them are in the array that is
+ * returned. 0: nothing now, or an error of an earlier datagram; then udp_io_refused says whether it
+ * was an ICMP answer.
+ */
 struct udp_packet *udp_io_recv(struct udp_io *io, int fd, size_t *n);
+bool udp_io_refused(const struct udp_io *io);
 
 /*
  * udp_io_to_target, udp_io_to_visitor - queues a datagram of @fl; @p is read at the next

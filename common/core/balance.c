@@ -109,6 +109,13 @@ void np_balance_order(struct np_balance *b, struct np_mono now, uint8_t order[NP
 	}
 }
 
+void np_balance_lives(struct np_balance *b, size_t i)
+{
+	NP_ASSERT(i < b->n);
+	atomic_store_explicit(&b->target[i].failures, 0, memory_order_relaxed);
+	atomic_store_explicit(&b->target[i].down_until_us, 0, memory_order_relaxed);
+}
+
 void np_balance_ok(struct np_balance *b, size_t i, int64_t connect_us)
 {
 	struct np_balance_target *t = &b->target[i];
@@ -119,8 +126,7 @@ void np_balance_ok(struct np_balance *b, size_t i, int64_t connect_us)
 	if (old != 0)
 		rtt = old + (rtt - old) / 4;
 	atomic_store_explicit(&t->rtt_us, rtt > 0 ? rtt : 1, memory_order_relaxed);
-	atomic_store_explicit(&t->failures, 0, memory_order_relaxed);
-	atomic_store_explicit(&t->down_until_us, 0, memory_order_relaxed);
+	np_balance_lives(b, i);
 }
 
 static int64_t down_ms(const struct np_balance *b, uint32_t failures)

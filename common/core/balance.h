@@ -48,5 +48,7 @@ void np_balance_order(struct np_balance *b, struct np_mono now, uint8_t order[NP
  */
 void np_balance_ok(struct np_balance *b, size_t i, int64_t connect_us);
 void np_balance_failed(struct np_balance *b, size_t i, struct np_mono now);
+/* np_balance_lives - a sign of life that tells nothing about connect times: of datagrams. */
+void np_balance_lives(struct np_balance *b, size_t i);
 
 #endif

@@ -107,8 +107,9 @@ class World:
             os.close(fd)
 
     def set(self, **kw):
-        """delay, jitter: ms; loss, reorder: percent; cut: open|drop|reset; nat: address|off; idle: s; unknown"""
-        scale = {"delay": 1000, "jitter": 1000, "loss": 10_000, "reorder": 10_000, "idle": 1000}
+        """delay, jitter, extra: ms; slow: who has the extra delay; loss, reorder: percent; cut: open|drop|reset;
+        nat: address|off; idle: s; unknown"""
+        scale = {"delay": 1000, "jitter": 1000, "extra": 1000, "loss": 10_000, "reorder": 10_000, "idle": 1000}
         for k, v in (kw or {"show": 0}).items():
             text = f"{k} {int(v * scale[k]) if k in scale else v}\n"
             self._p.stdin.write(text.encode())

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from np_harness import over
-from np_net import SLACK, abort, ask_dgram, dgram, how_it_ends, read_n, token, wait_for
+from np_net import SLACK, abort, ask_dgram, dgram, how_it_ends, parallel, read_n, served, token, wait_for
 from np_world import FAR, NEAR, OUTER, World, outcome
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -38,6 +38,43 @@ def exchange(size):
         w.join()
         return same
     return run
+
+
+# ------------------------------------------------------------------ the nearest target
+
+@pytest.mark.parametrize("flow", ["single", "forward"])
+def test_lbs_1__visitors_go_to_the_nearer_target__and_follow_when_it_is_the_other(bench, world, flow):
+    """Connect times differ by 2 x 15 ms. Every 64th visitor looks whether the other one is better now."""
+    other = "10.99.2.3"
+    world.far.run(f"ip addr add {other}/32 dev link0")
+    world.near.run(f"ip route add {other} dev link0")
+    with world.far:
+        farms = {a: bench.farm(addr=(a, 9000)) for a in (FAR, other)}
+    t = bench.link(flow, 0, targets=f"{FAR}:9000,{other}:9000", tunnel=(NEAR, 10101), visit=("127.0.0.1", 8000),
+                   egress={"lbs": 1}, start=False, env=QUICK)
+    if flow == "single":
+        with world.near:
+            t.start_client()
+    else:
+        world.start(t, "server")
+        world.start(t, "client")
+    where = world.near if flow == "single" else world.far
+
+    def visit(_):
+        with where:
+            return served(t.visit, 5)
+
+    def share(address, n=16):
+        """How many of @n visitors, 8 at once, went to @address."""
+        before = farms[address].busy
+        assert parallel(n, visit, 8) == [True] * n
+        return farms[address].busy - before
+
+    wait_for("a visitor is served", lambda: visit(0), 10)
+    for near, far in ((FAR, other), (other, FAR)):
+        world.set(slow=far, extra=15)
+        wait_for(lambda: f"visitors go to {near}", lambda: share(near) == 16, 30)
+        assert share(near, 48) >= 46
 
 
 # ------------------------------------------------------------------ loss, delay, order

@@ -332,6 +332,59 @@ def test_lbs_1__unreachable_target__the_other_serves_all(bench, flow, tls):
     assert all(ask(t.visit, None, 3) for _ in range(10)) and a.busy == 10
 
 
+def udp_pair(bench, flow, tls, lbs, **kw):
+    a, b = bench.udp_target(h=9), bench.udp_target(h=10)
+    return a, b, bench.link(flow, tls, targets=f"{text_of(a.addr)},{text_of(b.addr)}", egress={"lbs": lbs, "notcp": 1},
+                            ingress={"notcp": 1}, **kw)
+
+
+def flow_target(t, bench, a):
+    """Which target a new flow got, by who answered: the flow asks again when a datagram was lost."""
+    s = bench.keep(dgram(t.visit, 0.3))
+    before = len(a.got)
+
+    def answered():
+        s.send(b"new flow")
+        try:
+            return s.recv(100) == b"new flow"
+        except OSError:
+            return False
+    wait_for("an answer to a new flow", answered, 10)
+    return len(a.got) > before, s
+
+
+@pytest.mark.parametrize("lbs", [0, 1])
+@flows
+def test_lbs__flows_of_datagrams_go_in_turn(bench, flow, tls, lbs):
+    """Datagrams have no connect time that lbs=1 could measure."""
+    a, b, t = udp_pair(bench, flow, tls, lbs)
+    hits = [flow_target(t, bench, a)[0] for _ in range(6)]
+    assert hits.count(True) == 3
+
+
+@flows
+def test_lbs_2__flows_of_datagrams__primary_while_it_lives__back_to_it_afterwards(bench, flow, tls):
+    """A flow whose target refuses goes on with the next one; new ones go there at once."""
+    a, b, t = udp_pair(bench, flow, tls, 2, env={"NP_FALLBACK_INTERVAL": "2s"})
+    first, old = flow_target(t, bench, a)
+    assert first and [flow_target(t, bench, a)[0] for _ in range(3)] == [True] * 3
+    a.close()
+
+    def by_b():
+        old.send(b"still me")
+        try:
+            old.recv(100)
+        except OSError:
+            return False
+        return any(d == b"still me" for d, _ in b.got)
+    wait_for("the flow goes on with the backup", by_b, 10)
+    n = len(b.got)
+    assert ask_dgram(t.visit, b"the backup at once", 3, 1) and len(b.got) == n + 1
+    again = bench.udp_target(addr=a.addr)
+    wait_for("new flows reach the primary again", lambda: flow_target(t, bench, again)[0], 10)
+    assert [flow_target(t, bench, again)[0] for _ in range(3)] == [True] * 3
+
+
 # ------------------------------------------------------------------ notcp, noudp
 
 @pytest.mark.parametrize("side", ["ingress", "egress"])

@@ -8,6 +8,7 @@
  * knows that it holds. The program ends with its standard input.
  *
  *     delay US   jitter US   loss PPM   reorder PPM   each way; a reordered packet overtakes
+ *     slow A.B.C.D   extra US   what this address sends and gets is so much later, each way
  *     cut open|drop|reset       a partition; reset: TCP packets are answered by RST
  *     nat A.B.C.D|off           source address of all that the far end sends (TCP, UDP)
  *     idle MS                   the NAT forgets a flow that was silent for so long, 0 = never
@@ -54,8 +55,9 @@ struct flow {
 };
 
 static struct {
-	uint64_t delay, jitter; /* ns */
-	uint32_t loss, reorder; /* of a million */
+	uint64_t delay, jitter, extra; /* ns */
+	uint8_t slow[4];	       /* whose packets have the extra delay */
+	uint32_t loss, reorder;	       /* of a million */
 	enum fate cut, unknown;
 	bool nat;
 	uint8_t outer[4];
@@ -69,7 +71,7 @@ static struct {
 static int tun[2];
 static struct packet *heap[QUEUE_MAX];
 static size_t waiting;
-static uint64_t last_due[2], numbers, dice;
+static uint64_t last_due[2][2], numbers, dice; /* last_due: by side and slowness */
 static struct flow flows[FLOWS_MAX];
 
 static uint64_t now_ns(void)
@@ -137,19 +139,21 @@ static void deliver(enum side to, const uint8_t *data, size_t len)
 static void forward(enum side to, const uint8_t *data, size_t len, uint64_t now)
 {
 	struct packet *p;
-	uint64_t due = now + cfg.delay + roll(cfg.jitter);
+	bool slow = cfg.extra != 0 &&
+		    (memcmp(data + 12, cfg.slow, 4) == 0 || memcmp(data + 16, cfg.slow, 4) == 0);
+	uint64_t due = now + cfg.delay + roll(cfg.jitter) + (slow ? cfg.extra : 0);
 
-	if (cfg.delay == 0 && cfg.jitter == 0 && waiting == 0) {
+	if (cfg.delay == 0 && cfg.jitter == 0 && !slow && waiting == 0) {
 		deliver(to, data, len);
 		return;
 	}
 	if (chance(cfg.reorder)) {
 		due = now;
 		sum.overtook++;
-	} else if (due < last_due[to]) {
-		due = last_due[to]; /* jitter alone keeps the order */
+	} else if (due < last_due[to][slow]) {
+		due = last_due[to][slow]; /* jitter alone keeps the order */
 	} else {
-		last_due[to] = due;
+		last_due[to][slow] = due;
 	}
 	p = waiting < QUEUE_MAX ? malloc(sizeof(*p)) : NULL;
 	if (p == NULL) {
@@ -387,6 +391,10 @@ static bool set(const char *word, const char *value)
 		cfg.delay = n * NS_PER_US;
 	} else if (strcmp(word, "jitter") == 0) {
 		cfg.jitter = n * NS_PER_US;
+	} else if (strcmp(word, "extra") == 0) {
+		cfg.extra = n * NS_PER_US;
+	} else if (strcmp(word, "slow") == 0) {
+		return inet_pton(AF_INET, value, cfg.slow) == 1;
 	} else if (strcmp(word, "loss") == 0) {
 		cfg.loss = (uint32_t)n;
 	} else if (strcmp(word, "reorder") == 0) {

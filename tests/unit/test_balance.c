@@ -37,6 +37,22 @@ static const char *order(struct np_balance *b, struct np_mono now)
 	return text;
 }
 
+static void balance_lives__primary_that_was_down__all_go_to_it_again(void **state)
+{
+	struct np_balance b;
+
+	(void)state;
+	np_balance_init(&b, NP_BALANCE_PRIMARY, 2, 1000);
+	np_balance_failed(&b, 0, at_ms(0));
+	assert_string_equal(order(&b, at_ms(10)), "10");
+	assert_string_equal(order(&b, at_ms(1000)), "01"); /* one tries it */
+	assert_string_equal(order(&b, at_ms(1001)), "10");
+	np_balance_lives(&b, 0);
+	assert_string_equal(order(&b, at_ms(1002)), "01");
+	assert_string_equal(order(&b, at_ms(1003)), "01");
+	assert_int_equal(atomic_load(&b.target[0].rtt_us), 0); /* nothing was measured */
+}
+
 static void balance_order__turn_all_healthy__in_turn(void **state)
 {
 	struct np_balance b;
@@ -275,6 +291,7 @@ static void balance__two_threads__dead_target_tried_a_few_times_only(void **stat
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(balance_lives__primary_that_was_down__all_go_to_it_again),
 	    cmocka_unit_test(balance_order__turn_all_healthy__in_turn),
 	    cmocka_unit_test(balance_order__one_target__always_it),
 	    cmocka_unit_test(balance_order__turn_one_failed__last_until_its_time_is_over),
