@@ -14,7 +14,8 @@ import pytest
 
 from np_churn import churn_target, churn_visit
 from np_harness import over
-from np_net import abort, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token, wait_for
+from np_net import (abort, ask_dgram, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token,
+                    wait_for)
 from np_world import compile_c
 
 TURNS = int(os.environ.get("NP_TEST_TURNS", "500"))
@@ -191,6 +192,76 @@ def test_pipes__no_descriptors_for_them__copied(bench, flow, tls):
     w.join()
     for s in held:
         s.close()
+
+
+# ------------------------------------------------------------------ every cell
+
+CHECKED = {"copy-reverse-2", "copy-forward-1", "splice-reverse-0", "splice-forward-0", "splice-single"}
+CELLS = [(m, f, tls) for m in ("copy", "splice") for f in ("reverse", "forward", "single")
+         for tls in ((0, 1, 2) if f != "single" else (0,))]
+
+
+def named(mover, flow, tls):
+    name = f"{mover}-{flow}" + ("" if flow == "single" else f"-{tls}")
+    return pytest.param(mover, flow, tls, id=name, marks=[pytest.mark.sanitize] if name in CHECKED else [])
+
+
+@pytest.mark.parametrize("mover,flow,tls", [named(*c) for c in CELLS])
+def test_cell__bytes_ends_resets_and_datagrams__are_what_they_were(bench, mover, flow, tls):
+    """One pair of processes a cell. The first byte of a session says what becomes of it."""
+    up, down = token("cell up", MIB), token("cell down", MIB)
+    verdicts = {}
+
+    def script(s):
+        what = read_n(s, 1)
+        if what == b"b":  # both directions at once, the visitor ends first, the answer comes after its end
+            w = send_later(s, down)
+            got = digest(read_eof(s))
+            w.join()
+            s.sendall(got.encode())
+            verdicts[what] = got
+        elif what == b"h":  # the target ends first
+            s.sendall(down)
+            s.shutdown(socket.SHUT_WR)
+            verdicts[what] = digest(read_eof(s))
+        elif what == b"v":  # the visitor resets
+            s.sendall(what)
+            verdicts[what] = how_it_ends(s, 20)
+        elif what == b"t":  # the target resets
+            s.sendall(what)
+            assert read_n(s, 1) == what
+            abort(s)
+            verdicts[what] = "aborted"
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script), udp=True, env=MOVERS[mover])
+    with dial(t.visit, 30) as s:
+        w = send_later(s, b"b" + up)
+        assert digest(read_n(s, len(down))) == digest(down)
+        w.join()
+        s.shutdown(socket.SHUT_WR)
+        assert read_eof(s).decode() == digest(up)
+    with dial(t.visit, 30) as s:
+        s.sendall(b"h")
+        assert digest(read_eof(s)) == digest(down)
+        s.sendall(up)
+    for what in (b"v", b"t"):
+        with dial(t.visit, 30) as s:
+            s.sendall(what)
+            assert read_n(s, 1) == what
+            if what == b"v":
+                abort(s)
+            else:
+                s.sendall(what)
+                assert how_it_ends(s, 20) == "reset"
+        wait_for("the target's verdict", lambda: what in verdicts)
+    assert verdicts == {b"b": digest(up), b"h": digest(up), b"v": "reset", b"t": "aborted"}
+    sent = [token(f"cell/{i}", n) for i, n in enumerate((1, 512, 1472, 9000, 65507))]
+    for d in sent:
+        assert ask_dgram(t.visit, d)
+    assert set(sent) <= {d for d, _ in t.udp_target.got} and ask_dgram(t.visit, b"")
+    ends = [e.reason for e in t.ingress.wait_ends(4) if "proto=udp" not in e.line.raw]
+    assert sorted(ends) == ["done", "done", "target_reset", "visitor_reset"]
+
 
 # ------------------------------------------------------------------ order of arrival
 
