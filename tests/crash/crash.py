@@ -28,7 +28,7 @@ import load  # noqa: E402
 import np_control  # noqa: E402
 import np_harness  # noqa: E402
 from np_master import KEY_ID, Master  # noqa: E402
-from np_net import SLACK, _proc_addr, text_of, wait_for  # noqa: E402
+from np_net import SLACK, _proc_addr, poll, text_of, wait_for  # noqa: E402
 
 PATIENCE = 20 * SLACK  # of everything that has no limit of its own
 BACK_S = 1.0 * max(1, SLACK)  # a killed data plane's listeners
@@ -198,13 +198,14 @@ class CrashTest:
     def wait_data(self, start):
         """Every watched listener is there again; how long each took, in seconds."""
         missing, took = {proc_name(self.parse(a)): a for a in self.watched}, []
-        end = time.monotonic() + PATIENCE
-        while missing and time.monotonic() < end:
+
+        def look():
             there, now = listening(), time.monotonic()
             for name in [n for n in missing if n in there]:
                 del missing[name]
                 took.append(now - start)
-            time.sleep(0.002)
+            return not missing
+        poll(look, PATIENCE, 0.002)
         for a in missing.values():
             self.faults.add("late", f"{a} does not listen {PATIENCE:g} s after the kill")
         self.kills.back(DATA)

@@ -230,9 +230,8 @@ class Clients:
         def settled():
             fds, fell = self.t.server.fd_count(), last[0]
             last[0] = fds
-            time.sleep(1)
             return fds >= fell
-        wait_for("the pools have shrunk", settled, 90)
+        wait_for("the pools have shrunk", settled, 90, step=1)
         return self.t.server.rss() >> 10, self.t.server.fd_count()
 
     def stop(self):

@@ -15,16 +15,20 @@ import time
 SLACK = float(os.environ.get("NP_TEST_SLACK", "1"))  # multiplies every deadline on slow machines
 
 
+def poll(probe, seconds, step=0.01):
+    """Until probe() is true, or the time is over; its last value."""
+    end = time.monotonic() + seconds
+    while not (value := probe()) and time.monotonic() <= end:
+        time.sleep(step)
+    return value
+
+
 def wait_for(what, probe, timeout=10.0, step=0.01):
     """Polls until probe() is true and returns its value; fails with @what at the deadline."""
-    end = time.monotonic() + timeout * SLACK
-    while True:
-        value = probe()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout * SLACK:g} s: {what() if callable(what) else what}")
-        time.sleep(step)
+    value = poll(probe, timeout * SLACK, step)
+    if not value:
+        raise AssertionError(f"not within {timeout * SLACK:g} s: {what() if callable(what) else what}")
+    return value
 
 
 # ------------------------------------------------------------------ addresses and the kernel's tables

@@ -8,7 +8,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sqlite3.h>
+#include <sys/inotify.h>
 #include <sys/wait.h>
 
 #define FILE_MAX (1024 * 1024)
@@ -309,17 +311,18 @@ static void copy__changes__three_rotate_and_only_when_changed(void **state)
 static void copy__none_yet__made_unasked(void **state)
 {
 	struct box *b = *state;
-	char name[256];
-	unsigned n = 0;
+	struct pollfd p = {.fd = inotify_init1(IN_CLOEXEC), .events = POLLIN};
+	char name[256], events[4096];
 
 	assert_int_equal(box_open(b), NP_OK);
+	assert_int_not_equal(inotify_add_watch(p.fd, b->state, IN_CREATE | IN_MOVED_TO), -1);
 	box_put(b, STORE_META, "x", 1, "x");
 	box_wait(b, 1);
-	for (unsigned i = 0; i < 400 && n == 0; i++) {
-		usleep(50000);
-		n = find_file(b, "nodepass.db.backup-1", name);
+	while (find_file(b, "nodepass.db.backup-1", name) == 0) {
+		assert_int_equal(poll(&p, 1, 20000), 1);
+		assert_true(read(p.fd, events, sizeof(events)) > 0);
 	}
-	assert_int_equal(n, 1);
+	close(p.fd);
 }
 
 /* -- two masters -- */
