@@ -11,6 +11,7 @@ from goals import GOALS, judge
 from measure import aggregate, ratio, spread
 from peers import SCENARIOS, TITLES
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 NOISY = 0.3  # spread of the rounds from which a figure is called noisy
 CHARTS = [
     ("throughput", "Throughput, Gbit/s", ("tput-1-up", "tput-8-up"), "gbps"),
@@ -182,6 +183,8 @@ def markdown(results, chart_folder):
     for s in present:
         parts += [f"## {TITLES[s][0].upper()}{TITLES[s][1:]}", summary(results, s)]
     parts += ["## What was noisy", noise_text(results)]
+    with open(os.path.join(HERE, "limits.md"), encoding="utf-8") as f:
+        parts += ["## What limits", f.read().strip()]
     parts += ["## All figures"]
     for s in present:
         parts += [f"### {TITLES[s][0].upper()}{TITLES[s][1:]}", details(results, s)]
