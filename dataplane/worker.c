@@ -345,7 +345,8 @@ enum np_err worker_attach(struct event_base *base, struct worker **out)
 	w->p = p;
 	w->index = WORKERS_MAX;
 	w->base = base;
-	p->attached = p->asleep = true;
+	p->attached = true;
+	p->asleep = true;
 	p->last = &p->first;
 	p->wake_event = event_new(base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
 	if (p->wake_event == NULL || event_add(p->wake_event, NULL) != 0) {
