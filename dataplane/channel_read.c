@@ -180,7 +180,7 @@ static bool channel_read_datagrams(struct channel *ch)
 	status = stream_read(&ch->stream, to + left, WORKER_SCRATCH - left, &n);
 	if (status != STREAM_OK)
 		return channel_read_stopped(ch, status);
-	if (n < WORKER_SCRATCH - left && ch->stream.ssl == NULL && !ch->ending) {
+	if (stream_drained(&ch->stream, n, WORKER_SCRATCH - left) && !ch->ending) {
 		ch->readable = false;
 		ch->unsure = true;
 	}
@@ -222,7 +222,7 @@ static bool channel_read_once(struct channel *ch)
 	status = stream_read(&ch->stream, to, max, &n);
 	if (status != STREAM_OK)
 		return channel_read_stopped(ch, status);
-	if (n < max && ch->stream.ssl == NULL && !ch->ending) {
+	if (stream_drained(&ch->stream, n, max) && !ch->ending) {
 		/* That was all; what comes later is an event. See struct side. */
 		ch->readable = false;
 		ch->unsure = true;

@@ -108,7 +108,7 @@ static bool from_outer_once(struct session *s)
 		relay_note_read(s, RATE_RX, n);
 		if (splice)
 			return outer_spliced(s, n);
-		if (n < grant)
+		if (stream_drained(&s->outer.stream, n, grant))
 			side_read_short(&s->outer);
 		return outer_took(s, buf, n);
 	}

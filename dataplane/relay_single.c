@@ -160,7 +160,7 @@ static bool single_once(struct session *s, const struct way *w)
 	switch (status) {
 	case STREAM_OK:
 		relay_note_read(s, dir, n);
-		if (!splice && n < grant)
+		if (!splice && stream_drained(&w->from->stream, n, grant))
 			side_read_short(w->from);
 		return single_took(s, w, splice ? NULL : buf, n);
 	case STREAM_AGAIN:

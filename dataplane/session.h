@@ -35,7 +35,7 @@ struct session_wait {
 };
 
 /*
- * One socket of a session, edge-triggered. A plain socket is read until a read is short: what comes
+ * One socket of a session, edge-triggered. It is read until a read is short (stream_drained): what comes
  * later is an event of its own. So is the peer's end (@ending), but not a reset that came together
  * with the last bytes: @unsure has the tick look for one.
  */
@@ -128,10 +128,10 @@ enum np_err side_attach(struct side *side, struct worker *w, event_callback_fn f
 void side_close(struct side *side, bool abort);
 /* side_event - what an event says may be tried now. */
 void side_event(struct side *side, short what);
-/* side_read_short - a read of a plain socket took all there was. */
+/* side_read_short - a read took all there was (stream_drained). */
 static inline void side_read_short(struct side *side)
 {
-	if (side->stream.ssl != NULL || side->ending)
+	if (side->ending)
 		return;
 	side->readable = false;
 	side->unsure = true;

@@ -85,6 +85,11 @@ enum stream_status stream_read(struct stream *s, void *buf, size_t max, size_t *
 	return STREAM_FAILED;
 }
 
+bool stream_drained(const struct stream *s, size_t n, size_t max)
+{
+	return s->ssl != NULL ? stream_tls_drained(s) : n < max;
+}
+
 enum stream_status stream_write(struct stream *s, const void *buf, size_t len, size_t *n)
 {
 	ssize_t w;

@@ -54,6 +54,11 @@ unsigned long stream_tls_error(const struct stream *s);
  * @max goes. Repeats on EINTR. */
 enum stream_status stream_read(struct stream *s, void *buf, size_t max, size_t *n);
 /*
+ * stream_drained - did the last read, @n bytes of the @max asked for, take all there was?
+ * What comes later is an event of the socket. Asked right after the read.
+ */
+bool stream_drained(const struct stream *s, size_t n, size_t max);
+/*
  * stream_write - *n in 1..@len with STREAM_OK (part of it; @len > 0). After STREAM_AGAIN and after
  * a write of a part the next call begins with the bytes that are still due: in TLS up to 16 KiB of
  * them may be encrypted already.

@@ -92,6 +92,7 @@ static int bio_read(BIO *b, char *out, size_t max, size_t *n)
 		r = stream_recv(s->fd, io->data, sizeof(io->data));
 		io->off = 0;
 		io->len = r > 0 ? (size_t)r : 0;
+		s->tls->recv_short = r > 0 && (size_t)r < sizeof(io->data);
 	} else {
 		r = io != NULL ? 1 : stream_recv(s->fd, out, max);
 	}

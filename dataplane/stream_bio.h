@@ -33,6 +33,7 @@ struct stream_tls {
 	size_t
 	    owed; /* bytes of the caller at the end of out that were not yet reported as written */
 	bool read_dry;		 /* the last read left nothing */
+	bool recv_short;	 /* the last recv of it took all that the socket had */
 	enum stream_status late; /* the end that a read met behind its bytes; STREAM_OK = none */
 	unsigned long error;	 /* OpenSSL's code of the failure, 0 = none */
 	bool flooded;		 /* too many KeyUpdates */

@@ -21,6 +21,7 @@ static inline bool stream_is_again(int err)
 /* The TLS half; @s has an SSL. */
 enum stream_status stream_tls_read(struct stream *s, void *buf, size_t max, size_t *n);
 enum stream_status stream_tls_write(struct stream *s, const uint8_t *buf, size_t len, size_t *n);
+bool stream_tls_drained(const struct stream *s);
 /* stream_tls_end - close_notify. stream_tls_moved - @s has another address now. */
 enum stream_status stream_tls_end(struct stream *s);
 void stream_tls_moved(struct stream *s);

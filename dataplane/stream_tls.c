@@ -201,6 +201,7 @@ enum stream_status stream_tls_read(struct stream *s, void *buf, size_t max, size
 		return t->late;
 	tls_begin(s);
 	s->read_wants_write = false;
+	t->recv_short = false;
 	tls_io_begin(t);
 	ret = SSL_read_ex(s->ssl, buf, max, n);
 	t->read_dry = ret != 1;
@@ -312,6 +313,18 @@ enum stream_status stream_tls_write(struct stream *s, const uint8_t *buf, size_t
 	}
 	t->io = NULL;
 	return status;
+}
+
+/*
+ * The recv has to be of that read: what came after an earlier one may have had its event already. A
+ * record that OpenSSL has in part counts as more to read: reading finds that out.
+ */
+bool stream_tls_drained(const struct stream *s)
+{
+	const struct stream_tls *t = s->tls;
+
+	return t->recv_short && t->late == STREAM_OK && np_buf_len(&t->in) == 0 &&
+	       SSL_has_pending(s->ssl) == 0;
 }
 
 bool stream_pending(const struct stream *s)

@@ -3,6 +3,9 @@
  */
 #include "stream_bed.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 static void stream_read__plain__delivers(void **state)
 {
 	(void)state;
@@ -216,6 +219,64 @@ static void stream_pending__tls_small_reads__true_until_drained(void **state)
 	stream_close(&b, false);
 }
 
+/* All that @from wrote is in the other end's socket. */
+static void until_delivered(const struct stream *from)
+{
+	int left = 1;
+
+	while (left > 0)
+		assert_int_equal(ioctl(from->fd, SIOCOUTQ, &left), 0);
+}
+
+/*
+ * Who is told that a read took all does not read again before the socket has an event: so nothing may
+ * be left then, neither in the socket nor in the stream.
+ */
+static void drained(bool tls)
+{
+	static uint8_t block[16384], sink[65536];
+	unsigned yes = 0, no = 0;
+	struct stream a, b;
+	uint32_t x = 11;
+	size_t n, max;
+
+	pair_of(tls, &a, &b);
+	for (unsigned round = 0; round < 400; round++) {
+		enum stream_status st;
+		bool said = false;
+
+		for (unsigned i = round % 4; i < 4; i++) {
+			x = x * 1664525u + 1013904223u;
+			assert_int_equal(stream_write(&a, block, 1 + (x >> 16) % 8000, &n),
+					 STREAM_OK);
+		}
+		until_delivered(&a);
+		max = round % 3 == 0 ? sizeof(sink) : 1 + (x >> 8) % 5000;
+		while ((st = stream_read(&b, sink, max, &n)) == STREAM_OK) {
+			assert_false(said);
+			said = stream_drained(&b, n, max);
+			yes += said;
+			no += !said;
+		}
+		assert_int_equal(st, STREAM_AGAIN);
+	}
+	assert_true(yes > 100 && no > 100);
+	stream_close(&a, true);
+	stream_close(&b, true);
+}
+
+static void stream_drained__plain_random_sizes__nothing_is_left(void **state)
+{
+	(void)state;
+	drained(false);
+}
+
+static void stream_drained__tls_random_sizes__nothing_is_left(void **state)
+{
+	(void)state;
+	drained(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +289,8 @@ int main(void)
 	    cmocka_unit_test(stream_write__tls_socket_full__rest_may_come_in_smaller_pieces),
 	    cmocka_unit_test(stream_shutdown_write__tls_bytes_wait__close_notify_behind_them),
 	    cmocka_unit_test(stream_pending__tls_small_reads__true_until_drained),
+	    cmocka_unit_test(stream_drained__plain_random_sizes__nothing_is_left),
+	    cmocka_unit_test(stream_drained__tls_random_sizes__nothing_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
