@@ -291,7 +291,8 @@ static void tick_stalled(struct channel *ch)
 void channel_tick(struct channel *ch, struct np_mono now)
 {
 	if (np_mono_is_set(ch->settle_deadline) && np_mono_before(ch->settle_deadline, now)) {
-		channel_close(ch, "the turn did not settle");
+		channel_close(ch, ch->kind == NP_CHANNEL_DATAGRAM ? "not needed"
+								  : "the turn did not settle");
 		return;
 	}
 	if (ch->unsure) {

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "session.h"
+#include "udp.h"
 
 #include <string.h>
 
@@ -81,6 +82,21 @@ static bool channel_retire(struct channel *ch)
 	return true;
 }
 
+/*
+ * A session that ends while both processes live: what is on its way is taken, datagrams and answers to
+ * them. Closed by the ingress, by the egress only if that does not come.
+ */
+static bool channel_linger(struct channel *ch)
+{
+	int64_t ms = ch->ingress ? UDP_LEAVE_MS : 2 * UDP_LEAVE_MS;
+
+	if (ch->kind != NP_CHANNEL_DATAGRAM || ch->state == CHANNEL_CLOSED || ch->shard->stopping ||
+	    !udp_flows_leave(ch->flows))
+		return false;
+	ch->settle_deadline = np_mono_add_ms(worker_now(ch->shard->worker), ms);
+	return true;
+}
+
 static void on_close_command(struct worker *w, struct mail *m)
 {
 	struct channel *ch = channel_of(m, offsetof(struct channel, command_mail));
@@ -89,6 +105,8 @@ static void on_close_command(struct worker *w, struct mail *m)
 	/* A busy one finishes its turn first. */
 	if (ch->state == CHANNEL_BUSY)
 		ch->retire_asked = true;
+	else if (channel_linger(ch))
+		return;
 	else if (!channel_retire(ch))
 		channel_close(ch, "not needed");
 	else

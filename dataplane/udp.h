@@ -11,7 +11,9 @@
 
 #define UDP_BATCH	      64 /* packets in one callback */
 #define UDP_FLOWS_PER_CHANNEL 65536
-#define UDP_HELD_ALL_MAX      (16 << 20) /* ... of all flows of an instance */
+#define UDP_LEAVE_MS \
+	2000 /* a channel whose session is over takes what was sent before; an egress twice */
+#define UDP_HELD_ALL_MAX (16 << 20) /* ... of all flows of an instance */
 /* Bytes of a flow that are held: at an egress while its target's name is resolved, at an ingress
  * while there is no datagram channel (at most NP_POOL_GET_TIMEOUT, as visitors wait). */
 #define UDP_HELD_MAX (64 * 1024)
@@ -35,6 +37,9 @@ void udp_channel_up(struct instance *inst);
 
 /* The flows of one kind 2 channel. */
 struct udp_flows *udp_flows_new(struct channel *ch, bool ingress);
+/* udp_flows_leave - the session with the other end is over: what is on its way is still taken, the next
+ * datagram of a visitor begins a flow elsewhere. false: there are none. */
+bool udp_flows_leave(struct udp_flows *f);
 /* udp_flows_close - its channel is closed; udp_flows_free - nobody on the stack holds it any more. */
 void udp_flows_close(struct udp_flows *f);
 void udp_flows_free(struct udp_flows *f);

@@ -25,6 +25,15 @@ unsigned udp_flows_count(const struct udp_flows *f)
 	return f != NULL ? HASH_CNT(hh_id, f->by_id) : 0;
 }
 
+bool udp_flows_leave(struct udp_flows *f)
+{
+	struct udp_flow *fl, *next;
+
+	HASH_ITER (hh_id, f->by_id, fl, next)
+		udp_flow_leave(fl);
+	return f->by_id != NULL;
+}
+
 /* The channel is closed: an egress' flows end, an ingress' ones are opened anew elsewhere when they
  * are used again. */
 void udp_flows_close(struct udp_flows *f)
@@ -34,7 +43,9 @@ void udp_flows_close(struct udp_flows *f)
 	udp_io_frames_forget(f->channel->shard->worker->udp, f->channel);
 	f->recent = NULL;
 	HASH_ITER (hh_id, f->by_id, fl, next) {
-		if (f->ingress) {
+		if (fl->leaving) {
+			udp_flow_end(fl, NP_REASON_DONE, false);
+		} else if (f->ingress) {
 			HASH_DELETE(hh_id, f->by_id, fl);
 			fl->flows = NULL;
 		} else {

@@ -82,7 +82,8 @@ static void flow_off_lists(struct udp_flow *fl)
 	if (fl->flows != NULL && fl->flows->recent == fl)
 		fl->flows->recent = NULL;
 	if (fl->ingress != NULL) {
-		HASH_DELETE(hh_key, fl->ingress->by_key, fl);
+		if (!fl->leaving)
+			HASH_DELETE(hh_key, fl->ingress->by_key, fl);
 		DL_DELETE(fl->ingress->list, fl);
 	} else if (fl->flows != NULL) {
 		DL_DELETE(fl->flows->list, fl);
@@ -129,10 +130,29 @@ void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell)
 	fl->fd = -1;
 	counter_ends(udp_counters(inst), &udp_counters(inst)->udps);
 	shard_record(inst->shards[inst->home->index], &r);
-	instance_slot_give(inst);
+	if (!fl->slotless)
+		instance_slot_give(inst);
 	worker_bury(inst->home, &fl->grave);
 	if (ch != NULL)
 		send_dclose(ch, fl->id);
+}
+
+/* One that takes its place can have its slot; one that was replaced lives as long as it has some. */
+void udp_flow_leave(struct udp_flow *fl)
+{
+	struct udp_ingress *u = fl->ingress;
+
+	if (fl->leaving)
+		return;
+	fl->leaving = true;
+	if (u != NULL) {
+		HASH_DELETE(hh_key, u->by_key, fl);
+		if (u->recent == fl)
+			u->recent = NULL;
+	}
+	fl->slotless = !fl->inst->retiring;
+	if (fl->slotless)
+		instance_slot_give(fl->inst);
 }
 
 /* The list is in order of activity, so that the idle ones are found at its head. */

@@ -38,6 +38,8 @@ struct udp_flow {
 	    gso_max; /* largest datagrams that its route takes several of in a packet; 0 = none */
 	struct event ev;
 	bool ev_added, dead;
+	bool leaving;  /* only what is on its way; not in ingress->by_key any more */
+	bool slotless; /* its slot was given back */
 	struct resolve_request resolving;
 	/* length-prefixed datagrams that wait for the target's address, or for a channel */
 	struct np_buf held;
@@ -83,6 +85,8 @@ struct udp_flow *udp_flow_new(struct instance *inst, const struct np_addr *visit
 			      const struct np_addr *local);
 /* udp_flow_end - counted, logged, freed; DCLOSE to the other end if @tell. */
 void udp_flow_end(struct udp_flow *fl, enum np_reason reason, bool tell);
+/* udp_flow_leave - see udp_flows_leave. */
+void udp_flow_leave(struct udp_flow *fl);
 /* udp_recv_max - the largest datagram that is taken (NP_UDP_DATA_BUF_SIZE). */
 size_t udp_recv_max(void);
 void udp_flow_touch(struct udp_flow *fl);

@@ -5,6 +5,7 @@ came, the bytes of each compared, sessions that run through all replacements, cl
 """
 import hashlib
 import os
+import socket
 import threading
 
 import pytest
@@ -84,9 +85,10 @@ class Stream:
 class Pair:
     """A master with what @role needs; replaced by put(n), always by what needs another instance."""
 
-    def __init__(self, m, role):
+    def __init__(self, m, role, udp=None):
+        """@udp: a target of datagrams; else one of TCP is made."""
         self.m, bench = m, m.bench
-        self.visit, tunnel, target = bench.addr(2), bench.addr(3), bench.farm()
+        self.visit, tunnel, target = bench.addr(2), bench.addr(3), udp or bench.farm()
         flow = 1 if role.startswith("reverse") else 2
         there = text_of(self.visit if flow == 1 else target.addr)
         here = text_of(target.addr if flow == 1 else self.visit)
@@ -101,7 +103,8 @@ class Pair:
         self.ids = {who: m.create(url) for who, url in self.urls.items()}
         for id in self.ids.values():
             m.wait_instance(id, status="running")
-        wait_for("service", lambda: served(self.visit, PATIENCE), PATIENCE)
+        if not udp:
+            wait_for("service", lambda: served(self.visit, PATIENCE), PATIENCE)
 
     def put(self, change):
         """@change: more of the query, or "tunnel": the same server at another address."""
@@ -132,3 +135,87 @@ def test_replaced__visitors_come_all_the_time__none_is_lost(masters, role, chang
         s.stop()
     assert not s.trouble, (len(s.trouble), s.trouble[:10])
     assert s.served == s.came and s.runners == RUNNERS, (s.came, s.served, s.runners)
+
+
+def udp_served(addr):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        s.connect(addr)
+        try:
+            s.send(b"?")
+            return s.recv(10) == b"?"
+        except OSError:
+            return False
+
+
+class Datagrams:
+    """FLOWS that stay and as many that are new each time send a numbered datagram, and the next one when it came
+    back: sent == echoed unless one was lost. Small ones, few at once: no buffer of the kernel overflows."""
+    FLOWS, GIVE_UP = 4, 5.0
+
+    def __init__(self, addr):
+        self.addr, self.sent, self.echoed, self.lost = addr, 0, 0, []
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(i, stays), daemon=True)
+                         for i in range(self.FLOWS) for stays in (True, False)]
+        for t in self._threads:
+            t.start()
+
+    def _run(self, i, stays):
+        n, s = 0, None
+        while not self._stop.is_set():
+            if s is None or not stays:
+                if s is not None:
+                    s.close()
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                s.settimeout(self.GIVE_UP * SLACK)
+                s.connect(self.addr)
+            n += 1
+            data = f"{i} {stays} {n}".encode()
+            with self._lock:
+                self.sent += 1
+            try:
+                s.send(data)
+                got = s.recv(100)
+                assert got == data, f"{got} came instead"
+                with self._lock:
+                    self.echoed += 1
+            except (OSError, AssertionError) as e:
+                with self._lock:
+                    self.lost.append(f"{data}: {e!r}")
+            self._stop.wait(0.002)
+        s.close()
+
+    def wait_more(self, n=100):
+        want = self.echoed + n
+        wait_for(lambda: f"{n} more datagrams; {self.lost[:5]}", lambda: self.echoed >= want or self.lost, PATIENCE)
+
+    def stop(self):
+        self._stop.set()
+        for t in self._threads:
+            t.join(PATIENCE * SLACK)
+        assert not any(t.is_alive() for t in self._threads)
+
+
+@pytest.mark.timeout(60 * SLACK)
+@pytest.mark.parametrize("changes", [("&notcp=1", ""), ("tunnel", ""), ("&tls=1", "")],
+                         ids=["listener", "client's tunnel side", "server's tunnel side"])
+@pytest.mark.parametrize("role", ROLES)
+def test_replaced__datagrams_come_all_the_time__none_is_lost(masters, role, changes):
+    if (role == "single" and changes[0] != "&notcp=1") or ("tunnel" == changes[0] and "client" not in role) \
+            or ("tls" in changes[0] and "server" not in role):
+        pytest.skip("no such change there")
+    m = masters(env={"NP_WORKERS": "2"})
+    p = Pair(m, role, m.bench.udp_target())
+    wait_for("a flow", lambda: udp_served(p.visit), PATIENCE)
+    d = Datagrams(p.visit)
+    try:
+        for n in range(REPLACEMENTS):
+            d.wait_more()
+            p.put(changes[n % 2])
+            m.node.wait_line("replaced, running sessions finish", timeout=PATIENCE, count=n + 1)
+            m.wait_instance(p.ids[p.replaced], status="running")
+        d.wait_more()
+    finally:
+        d.stop()
+    assert not d.lost and d.sent == d.echoed, (d.sent, d.echoed, d.lost[:10])
