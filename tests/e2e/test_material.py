@@ -168,6 +168,61 @@ def test_files_changed_while_the_master_was_down(tls):
     wait_for("the new certificate", lambda: shown(tls.visit) == der(tls.b[0]), PATIENCE)
 
 
+@pytest.mark.parametrize("what", ["pair", "gone"])
+def test_master_starts_while_files_are_bad(masters, certs, pairs, what):
+    """A new data plane: that instance alone stands in error, with file and fault, and recovers; the rest runs."""
+    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
+    files, a, b = pairs
+    visit, other = m.bench.addr(2), m.bench.addr(3)
+    tls = m.create(single(visit, m.bench.tcp_target().addr, tls=2, crt=files[0], key=files[1]))
+    plain = m.create(single(other, m.bench.farm().addr))
+    wait_for("the certificate", lambda: shown(visit) == der(a[0]), PATIENCE)
+    m.stop()
+    if what == "pair":
+        put(files, (b[0], a[1]))
+        text = f"key={files[1]} does not belong to the certificate in {files[0]}"
+    else:
+        os.unlink(files[1])
+        text = f"key={files[1]}: No such file or directory"
+    m.start()
+    m.wait_instance(plain, status="running")
+    m.wait_instance(tls, status="error")
+    wait_for("the plain one", lambda: served(other), PATIENCE)
+    m.node.wait_line(re.escape(text), "ERROR", PATIENCE)
+    assert not is_listening(visit)
+    put(files, b)
+    m.wait_instance(tls, status="running")
+    wait_for("the mended certificate", lambda: shown(visit) == der(b[0]), PATIENCE)
+
+
+@pytest.mark.parametrize("then", ["PUT of another", "data plane dies"])
+def test_master_starts_while_files_are_bad__what_runs_goes_on(masters, pairs, then):
+    """The data plane lived on: it has the certificate that was good, whatever it is told of others."""
+    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
+    files, a, b = pairs
+    visit, other = m.bench.addr(2), m.bench.addr(3)
+    tls = m.create(single(visit, m.bench.farm().addr, tls=2, crt=files[0], key=files[1]))
+    plain = m.create(single(other, m.bench.farm().addr))
+    wait_for("the certificate", lambda: shown(visit) == der(a[0]), PATIENCE)
+    s = m.bench.keep(dial(other))
+    m.kill()
+    put(files, (b[0], a[1]))
+    m.start()
+    m.node.wait_line("does not belong to the certificate", "ERROR", PATIENCE)
+    m.good("PUT", f"/instances/{plain}", {"url": single(other, m.bench.farm(m.bench.addr(5)).addr, noudp=1)})
+    m.wait_instance(plain, status="running")
+    assert shown(visit) == der(a[0])
+    m.patch(tls, action="restart")  # with what it has
+    wait_for("the old certificate", lambda: is_listening(visit) and shown(visit) == der(a[0]), PATIENCE)
+    if then == "data plane dies":
+        os.kill(m.plane(), signal.SIGKILL)
+        m.wait_instance(tls, status="error")
+        wait_for("the plain one", lambda: served(other), PATIENCE)
+    put(files, b)
+    wait_for("the mended certificate", lambda: is_listening(visit) and shown(visit) == der(b[0]), PATIENCE)
+    m.wait_instance(tls, status="running")
+
+
 def test_trust_of_a_client_travels(masters, certs, pairs):
     """ca=: a server behind another authority is not joined, one behind the right one is."""
     m = masters()
