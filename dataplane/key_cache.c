@@ -124,6 +124,8 @@ void key_cache_exit(void)
 
 	pthread_mutex_lock(&lock);
 	HASH_ITER (hh, table, d, next) {
+		if (!d->ready) /* a helper that was not waited for writes to it yet */
+			continue;
 		HASH_DEL(table, d);
 		derived_free(d);
 	}

@@ -63,6 +63,7 @@ struct run {
 	struct settings *settings; /* held: what it is told to be now */
 	uint64_t change;	   /* entry->change that it follows */
 	struct make_job *job;	   /* borrowed; while it is being made */
+	bool job_is_out;	   /* the helpers': it may be gone when they were not waited for */
 	bool abandoned;		   /* not wanted any more, but it is still being made */
 	bool retired;
 	_Atomic int state; /* enum instance_state, written by the home worker */

@@ -22,7 +22,6 @@ struct make_job {
 	char id[INSTANCE_ID_MAX + 1];
 	struct np_config cfg;
 	struct ctl_spec spec; /* owned; its material */
-	bool submitted;	      /* the helpers' from then on */
 	struct worker *home;
 	struct instance *inst;
 	enum np_err err;
@@ -124,10 +123,10 @@ static void job_submit(struct make_job *j)
 	j->job.reply_to = r->main;
 	j->job.done.deliver = on_job_done;
 	r->making++;
-	j->submitted = true;
+	j->run->job_is_out = true;
 	if (offload_submit(&j->job) == NP_OK)
 		return;
-	j->submitted = false;
+	j->run->job_is_out = false;
 	r->making--;
 	j->err = NP_ESYS;
 	np_diag_set(&j->diag, j->err, "url", "no helper thread to make the instance");
@@ -249,7 +248,7 @@ void run_release(struct run *run)
 	settings_release(run->settings);
 	handed_free(run->lent);
 	/* One that stood in line; one that a helper did not finish in time is left to the process. */
-	if (run->job != NULL && !run->job->submitted)
+	if (run->job != NULL && !run->job_is_out)
 		job_free(run->job);
 	np_free(run);
 }
