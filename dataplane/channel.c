@@ -90,13 +90,38 @@ enum np_err channel_new(struct shard *sh, struct peer *peer, enum np_channel_kin
 	return NP_OK;
 }
 
+static int64_t ping_ms(const struct channel *ch)
+{
+	uint32_t ms = atomic_load_explicit(&ch->peer->ping_ms, memory_order_relaxed);
+
+	return ms != 0 ? ms : CHANNEL_PING_MS;
+}
+
 /* ± 25 %, so that the pings of a pool do not come in step. */
 static struct np_mono next_ping(struct channel *ch, struct np_mono now)
 {
-	int64_t spread = CHANNEL_PING_MS / 2;
+	int64_t ms = ping_ms(ch), spread = ms / 2;
 
-	return np_mono_add_ms(now, CHANNEL_PING_MS - spread / 2 +
-				       worker_random(ch->shard->worker) % spread);
+	return np_mono_add_ms(now, ms - spread / 2 + worker_random(ch->shard->worker) % spread);
+}
+
+/*
+ * A NAT or firewall forgets flows, and drops what belongs to none: the next ping must come sooner
+ * than that, at half of the silence that was too long. After less than CHANNEL_PING_MIN_MS it was
+ * something else. A new session begins with CHANNEL_PING_MS again, as the way
+ * may be another one.
+ */
+void channel_was_silent(struct channel *ch, int64_t ms)
+{
+	int64_t half = ms / 2 > CHANNEL_PING_MIN_MS ? ms / 2 : CHANNEL_PING_MIN_MS;
+
+	if (ms < CHANNEL_PING_MIN_MS || half >= ping_ms(ch))
+		return;
+	atomic_store_explicit(&ch->peer->ping_ms, (uint32_t)half, memory_order_relaxed);
+	INSTANCE_LOG(
+	    ch->shard->inst, INFO,
+	    "idle channels are pinged every %.1f s now: one was dead after %.1f s of silence",
+	    (double)half / 1000, (double)ms / 1000);
 }
 
 /* true: the socket had an error, the channel is closed. */
@@ -259,9 +284,13 @@ static void tick_liveness(struct channel *ch, struct np_mono now)
 	if (!idle || np_mono_before(ch->ping_sent, ch->last_rx))
 		ch->pinging = false; /* any frame proves life */
 	if (ch->pinging && np_mono_diff_ms(now, ch->ping_sent) > CHANNEL_PING_TIMEOUT_MS) {
+		channel_was_silent(ch, np_mono_diff_ms(ch->ping_sent, ch->last_rx));
 		channel_close(ch, "ping timeout");
 		return;
 	}
+	if (np_mono_diff_ms(ch->ping_due, now) >
+	    ping_ms(ch) * 5 / 4) /* another one was lost meanwhile */
+		ch->ping_due = next_ping(ch, now);
 	if (!ch->pinging && np_mono_before(ch->ping_due, now)) {
 		ch->ping_due = next_ping(ch, now);
 		if (channel_waiting(ch) > 0)

@@ -21,6 +21,7 @@
 #define CHANNEL_RX_MAX		(WORKER_SCRATCH + 64 * 1024 + 1024)
 #define CHANNEL_DIAL_AHEAD	(32 * 1024) /* read before STATUS at the egress */
 #define CHANNEL_PING_MS		20000	    /* ± 25 % */
+#define CHANNEL_PING_MIN_MS	3000	    /* when what lies between forgets flows sooner */
 #define CHANNEL_PING_TIMEOUT_MS 10000
 #define CHANNEL_SETTLE_MS	2000 /* after RESET: for the rest of the turn */
 #define CHANNEL_SETTLE_BYTES	(1024 * 1024)
@@ -133,6 +134,9 @@ void channel_resume(struct channel *ch);
 /* channel_reset - RESET with @reason for the running turn; the session is detached; the turn
  * settles. */
 void channel_reset(struct channel *ch, enum np_reason reason);
+/* channel_was_silent - it had brought nothing for @ms and turned out to be dead: the idle ones of this
+ * session with the other end are pinged more often from now on. */
+void channel_was_silent(struct channel *ch, int64_t ms);
 /* channel_maybe_done - egress: DONE if the turn is through; the channel is idle then. */
 void channel_maybe_done(struct channel *ch);
 /* channel_tick - deadlines. */

@@ -53,8 +53,10 @@ struct peer {
 	unsigned makers;    /* being made (client) */
 	struct channel *datagram[PEER_DATAGRAM_CHANNELS];
 	unsigned ndatagram;
-	_Atomic uint32_t busy;	 /* turns running; workers count */
-	_Atomic uint32_t opens;	 /* turns begun; workers count (egress) */
+	_Atomic uint32_t busy;	/* turns running; workers count */
+	_Atomic uint32_t opens; /* turns begun; workers count (egress) */
+	_Atomic uint32_t
+	    ping_ms; /* of its idle channels; 0 = CHANNEL_PING_MS, until one was lost by silence */
 	struct dial_order order; /* of dials (egress); has a lock of its own */
 	uint64_t visitors;	 /* given to its channels so far: their trace ids (ingress, home) */
 	uint32_t assigned;	 /* visitors given to its channels and not back (ingress, home) */

@@ -355,7 +355,8 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 		counter_add(&sh->counters, COUNTER_TCP_SESSIONS, 1);
 	channel_set_busy(ch);
 	session_set_state(s, SESSION_OPENING);
-	s->status_deadline = np_mono_add_ms(s->last_active, (int64_t)ch->dial_budget_ms + 2000);
+	s->status_deadline =
+	    np_mono_add_ms(s->last_active, (int64_t)ch->dial_budget_ms + STATUS_GRACE_MS);
 	send_open(s);
 	if (s->state == SESSION_ENDED)
 		return;
@@ -410,7 +411,11 @@ void session_tick(struct session *s, struct np_mono now)
 	else if (s->role == SESSION_SINGLE && side_error_late(&s->inner) != 0)
 		session_abort(s, NP_REASON_TARGET_RESET);
 	else if (s->state == SESSION_OPENING && np_mono_before(s->status_deadline, now)) {
-		channel_post_outcome(s->channel, false);
+		struct channel *ch = s->channel;
+		int64_t waited = (int64_t)ch->dial_budget_ms + STATUS_GRACE_MS;
+
+		channel_was_silent(ch, np_mono_diff_ms(s->status_deadline, ch->last_rx) - waited);
+		channel_post_outcome(ch, false);
 		session_abort(s, NP_REASON_NO_STATUS);
 	} else if (s->state == SESSION_RUNNING && read_ms > 0 &&
 		   np_mono_diff_ms(now, s->last_active) >= read_ms) {

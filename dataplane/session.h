@@ -16,6 +16,7 @@
 
 #define SESSION_MAGIC	   0x53455353u
 #define SESSION_TARGET_MAX 80
+#define STATUS_GRACE_MS	   2000 /* on top of what the egress says it takes for an OPEN */
 
 enum session_role { SESSION_INGRESS = 0, SESSION_EGRESS, SESSION_SINGLE };
 enum session_state {
