@@ -147,6 +147,19 @@ class Node:
                  lambda: any(accept(p) for p in self.points()[seen:]), timeout)
         return next(p for p in self.points()[seen:] if accept(p))
 
+    def wait_points(self, n, timeout=30):
+        """@n further CHECK_POINTs: a span of time by the clock and the work of the process itself."""
+        seen = len(self.points())
+        wait_for(lambda: f"{n} checkpoints of {self.name}", lambda: len(self.points()) >= seen + n, timeout)
+
+    def run_delay_s(self):
+        """Seconds that each thread was ready to run and had no processor, by thread."""
+        out = {}
+        for tid in os.listdir(f"/proc/{self.pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{self.pid}/task/{tid}/schedstat") as f:
+                out[tid] = int(f.read().split()[1]) / 1e9
+        return out
+
     def tolerate(self, *patterns):
         """The test provokes lines that would otherwise fail it."""
         self._allowed += patterns

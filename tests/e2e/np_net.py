@@ -235,12 +235,12 @@ def ask_dgram(addr, data=None, timeout=1.0, tries=3, source=None):
 
 def parallel(n, fn, workers=None):
     """fn(0) … fn(n-1), each in a thread (at most @workers at once); exceptions become values."""
-    results, todo, lock = [None] * n, iter(range(n)), threading.Lock()
+    results, numbers, lock = [None] * n, iter(range(n)), threading.Lock()
 
     def run():
         while True:
             with lock:
-                i = next(todo, None)
+                i = next(numbers, None)
             if i is None:
                 return
             try:

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from np_control import DataPlane
 from np_master import KEY_ID, PATIENCE, single
 from np_net import ask, dial, is_listening, read_n, served, text_of, wait_for
 
@@ -254,3 +255,21 @@ def test_the_first_request_is_answered_in_full(masters):
             return m.root(m.api + "/info", headers={"X-API-Key": key})
     r = wait_for("an answer", first, PATIENCE, step=0)
     assert r.status == 200 and r.json["alias"] == "the master"
+
+
+def answers(m):
+    with contextlib.suppress(OSError):
+        return m.root("/readyz").status
+
+
+def test_dataplane__external__neither_started_nor_stopped(masters, bench, tmp_path):
+    """NP_DATAPLANE: a master without a data plane waits; one that somebody else starts serves its instances."""
+    one = masters(env={"NP_DATAPLANE": "external"}, wait=False)
+    one.node.wait_line(r"API Key created", "INFO", PATIENCE)
+    wait_for("an answer", lambda: answers(one) == 503, PATIENCE)
+    assert one.planes() == []
+    plane = bench.keep(DataPlane(os.path.join(bench.folder, "run")))
+    wait_for("readiness", lambda: answers(one) == 200, PATIENCE)
+    one.node.terminate(PATIENCE)
+    assert plane.alive()
+    plane.terminate()

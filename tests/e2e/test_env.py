@@ -1,10 +1,13 @@
 """Variables: each changes what it says it changes. (Values that are refused: test_limits.py,
 test_env.c; NP_SHUTDOWN_TIMEOUT: test_faults.py; NP_RELOAD_INTERVAL: test_certs.py; NP_UDP_OFFLOAD: test_udp.py; NP_LOG_*:
-test_log.py; folders and what concerns a master: test_api_state.py.)
+test_log.py; folders and what concerns a master (NP_DATAPLANE, NP_IMPORT_GOB): test_api_state.py.)
 """
 import contextlib
+import ctypes
+import datetime
 import fcntl
 import os
+import socket
 import struct
 import threading
 import time
@@ -12,10 +15,10 @@ import time
 import pytest
 
 from np_harness import over
-from np_net import (SLACK, ask, ask_dgram, dgram, dial, established, how_it_ends, is_listening, read_n, served, text_of,
+from np_net import (SLACK, SOL_UDP, ask, ask_dgram, dgram, dial, established, how_it_ends, is_listening, read_n, served, text_of,
                     wait_for)
 
-F_GETPIPE_SZ = 1032
+F_GETPIPE_SZ, PIDFD_GETFD, UDP_GRO = 1032, 438, 104
 flows = over()
 
 
@@ -80,10 +83,7 @@ def test_udp_dial_timeout__name_that_nobody_resolves(bench, names):
     t = bench.link("single", targets="slow.test:9", env={"NP_UDP_DIAL_TIMEOUT": "700ms"}, client_kw=names.kw)
     names.silent = True
     with dgram(t.visit) as s:
-        start = time.monotonic()
-        while not t.ingress.ends("resolve_failed") and time.monotonic() - start < 4:
-            s.send(b"x")
-            time.sleep(0.1)
+        wait_for("the flow's end", lambda: s.send(b"x") and t.ingress.ends("resolve_failed"), 6, step=0.1)
     (end,) = [e for e in t.ingress.ends() if "proto=udp" in e.line.raw][:1]
     assert end.reason == "resolve_failed" and 600 <= end.ms < 1700 * SLACK
 
@@ -107,11 +107,14 @@ def test_pool_get_timeout__visitor_without_a_client(bench):
 def test_min_pool_interval__pause_between_two_refills(bench, interval, least, most):
     """48 channels take one refill and another."""
     t = bench.link("reverse", 0, client={"min": 48, "noudp": 1}, up=False,
-                   env={"NP_MIN_POOL_INTERVAL": interval, "NP_MAX_POOL_INTERVAL": "3s"})
+                   env={"NP_MIN_POOL_INTERVAL": interval, "NP_MAX_POOL_INTERVAL": "3s", "NP_REPORT_INTERVAL": "200ms"})
     t.client.wait_line("tunnel up")
-    time.sleep(1.8)
+    if least:
+        wait_for("all channels", lambda: len(established(t.tunnel)) - 1 >= least, 2)
+    else:
+        t.client.wait_points(9)
     n = len(established(t.tunnel)) - 1
-    print(f"{n} channels after 1.8 s with {interval}")
+    print(f"{n} channels after 1.8 s at most with {interval}")
     assert least <= n <= most
 
 
@@ -119,8 +122,9 @@ def test_max_pool_interval__pause_after_a_target_failed(bench):
     def count(interval):
         target = bench.tcp_target(lambda s: None)
         t = bench.link("single", client={"min": 1}, target=target,
-                       env={"NP_MIN_POOL_INTERVAL": "50ms", "NP_MAX_POOL_INTERVAL": interval})
-        time.sleep(3)
+                       env={"NP_MIN_POOL_INTERVAL": "50ms", "NP_MAX_POOL_INTERVAL": interval,
+                            "NP_REPORT_INTERVAL": "500ms"})
+        t.client.wait_points(6)
         t.client.terminate()
         return len(target.peers)
 
@@ -131,35 +135,40 @@ def test_max_pool_interval__pause_after_a_target_failed(bench):
 
 def test_report_interval__checkpoints(bench):
     t = bench.link("single", env={"NP_REPORT_INTERVAL": "200ms"})
-    n = len(t.client.points())
-    time.sleep(2)
-    assert 7 / SLACK <= len(t.client.points()) - n <= 12
+    t.client.wait_points(11)
+    at = [datetime.datetime.strptime(x.time, "%Y-%m-%d %H:%M:%S.%f") for x in t.client.lines("EVENT", "CHECK_POINT")]
+    gaps = sorted((b - a).total_seconds() for a, b in zip(at[-11:], at[-10:]))
+    assert 0.15 < gaps[5] < 0.2 + 0.1 * SLACK, gaps
 
 
 @pytest.mark.parametrize("interval,back", [("1s", True), ("1m", False)])
 def test_fallback_interval__return_to_the_primary(bench, interval, back):
     a, b = bench.tcp_target(h=9), bench.farm(h=10)
     t = bench.link("single", targets=f"{text_of(a.addr)},{text_of(b.addr)}", client={"lbs": 2},
-                   env={"NP_FALLBACK_INTERVAL": interval})
+                   env={"NP_FALLBACK_INTERVAL": interval, "NP_REPORT_INTERVAL": "250ms"})
     a.down()
     assert all(ask(t.visit) for _ in range(3)) and b.busy == 3
     a.up()
-    n, end = len(a.peers), time.monotonic() + 2.5
-    while time.monotonic() < end:
+    n = len(a.peers)
+    if back:
+        wait_for("the primary's first visitor", lambda: ask(t.visit) and len(a.peers) > n, 5)
+        return
+    for _ in range(8):
         assert ask(t.visit)
-        time.sleep(0.05)
-    assert (len(a.peers) > n) == back
+        t.client.wait_points(1)
+    assert len(a.peers) == n
 
 
-@pytest.mark.parametrize("cooldown,least,most", [("200ms", 10, 60), ("3s", 3, 8)])
-def test_service_cooldown__longest_pause_between_attempts(bench, cooldown, least, most):
-    """The server is there and hangs up: 100, 200, 400, 800 ms … up to the cap."""
-    door = bench.tcp_target(lambda s: None)
+@pytest.mark.parametrize("cooldown,attempts,low,high", [("200ms", 12, 0.05, 0.3), ("3s", 7, 0.75, 3.1)])
+def test_service_cooldown__longest_pause_between_attempts(bench, cooldown, attempts, low, high):
+    """The server is there and hangs up: 100, 200, 400, 800 ms … up to the cap, with jitter."""
+    at = []
+    door = bench.tcp_target(lambda s: at.append(time.monotonic()))
     bench.node(f"client://k@{text_of(door.addr)}/{text_of(bench.addr(2))}?mode=2", env={"NP_SERVICE_COOLDOWN": cooldown})
-    wait_for("the first attempt", lambda: door.peers)
-    time.sleep(4)
-    print(f"{len(door.peers)} attempts in 4 s with {cooldown}")
-    assert least <= len(door.peers) <= most
+    wait_for(lambda: f"attempts: {at}", lambda: len(at) >= attempts, 15)
+    gaps = sorted(b - a for a, b in zip(at, at[1:]))
+    print(f"pauses with {cooldown}: {[round(g, 2) for g in gaps]}")
+    assert low < gaps[-1] and gaps[len(gaps) // 2] < high * SLACK
 
 
 def test_semaphore_limit__visitors_that_wait_for_a_channel(bench):
@@ -181,8 +190,20 @@ def test_workers__threads_that_move_bytes(bench, n):
     assert loops == n, t.client.fd_names()
 
 
-@pytest.mark.parametrize("size", [65536, 524288])
-def test_pipe_size__of_a_spliced_direction(bench, size):
+def pipe_sizes(node):
+    seen = set()
+    for fd in os.listdir(f"/proc/{node.pid}/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{node.pid}/fd/{fd}").startswith("pipe:"):
+                p = os.open(f"/proc/{node.pid}/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+                seen.add(fcntl.fcntl(p, F_GETPIPE_SZ))
+                os.close(p)
+    return seen
+
+
+@contextlib.contextmanager
+def stalled(bench, env):
+    """A session whose visitor reads nothing: where bytes go through a pipe, it keeps what it has."""
     over = threading.Event()
 
     def script(s):
@@ -190,21 +211,41 @@ def test_pipe_size__of_a_spliced_direction(bench, size):
             while not over.is_set():
                 s.sendall(bytes(1 << 20))
 
-    t = bench.link("single", target=bench.tcp_target(script), env={"NP_PIPE_SIZE": str(size), "NP_RELAY": "splice"})
-    s = bench.dial(t.visit, rcvbuf=4096)  # reads nothing: the pipe keeps what it has
-    seen = set()
-
-    def pipes():
-        for fd in os.listdir(f"/proc/{t.client.pid}/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{t.client.pid}/fd/{fd}").startswith("pipe:"):
-                    p = os.open(f"/proc/{t.client.pid}/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
-                    seen.add(fcntl.fcntl(p, F_GETPIPE_SZ))
-                    os.close(p)
-        return size in seen
-
+    t = bench.link("single", target=bench.tcp_target(script), env=env)
+    s = bench.dial(t.visit, rcvbuf=4096)
     try:
         s.sendall(b"x")
-        wait_for(lambda: f"a pipe of {size}: {seen}", pipes)
+        yield t
     finally:
         over.set()
+
+
+@pytest.mark.parametrize("size", [65536, 524288])
+def test_pipe_size__of_a_spliced_direction(bench, size):
+    with stalled(bench, {"NP_PIPE_SIZE": str(size), "NP_RELAY": "splice"}) as t:
+        wait_for(lambda: f"a pipe of {size}: {pipe_sizes(t.client)}", lambda: size in pipe_sizes(t.client))
+
+
+def test_relay__copy__no_pipe(bench):
+    with stalled(bench, {"NP_PIPE_SIZE": "131072", "NP_RELAY": "copy"}) as t:
+        t.client.wait_point("bytes stand still", lambda p: p["tcptx"] > 4096)
+        t.client.wait_points(1)
+        assert 131072 not in pipe_sizes(t.client)
+
+
+@pytest.mark.parametrize("offload", [0, 1])
+def test_udp_offload__sockets_ask_for_several_datagrams_at_once(bench, offload):
+    """The socket's own option, of a copy of its descriptor (pidfd_getfd)."""
+    t = bench.link("single", udp=True, env={"NP_UDP_OFFLOAD": str(offload)})
+    assert ask_dgram(t.visit)
+    pidfd = os.pidfd_open(t.client.pid)
+    found = []
+    for fd in os.listdir(f"/proc/{t.client.pid}/fd"):
+        copy = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, pidfd, int(fd), 0)
+        if copy == -1:
+            continue
+        with contextlib.suppress(OSError), contextlib.closing(socket.socket(fileno=copy)) as s:
+            if s.type == socket.SOCK_DGRAM:
+                found.append(s.getsockopt(SOL_UDP, UDP_GRO))
+    os.close(pidfd)
+    assert len(found) == 2 and set(found) == {offload}, found

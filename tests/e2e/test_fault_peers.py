@@ -398,11 +398,11 @@ def test_wire__one_bit_of_the_handshake_is_flipped__never_a_wrong_session__next_
                                                                                                       places):
     """So many places of the first bytes that a client and a server exchange, from ClientHello to Proof."""
     t = bench.link(flow, tls, target=bench.farm(), env={"NP_SERVICE_COOLDOWN": "200ms"}, start=False,
-                   tunnel_text="placeholder:1")
+                   tunnel_text="door.test:1")
     door = bench.addr(1)
     f = bench.keep(Flipper(door, t.tunnel))
     url, env, kw = t.start_args["client"]
-    t.start_args["client"] = (url.replace("placeholder:1", text_of(door)), env, kw)
+    t.start_args["client"] = (url.replace("door.test:1", text_of(door)), env, kw)
     for n in (t.start_server(), t.start_client()):
         n.tolerate("violation")
     t.wait_up()
@@ -424,11 +424,11 @@ def test_wire__one_bit_of_the_handshake_is_flipped__never_a_wrong_session__next_
 
 def test_wire__tls_0__can_be_read_and_changed(bench):
     """What docs/SECURITY.md says of tls=0: whoever wants more takes tls=1."""
-    t = bench.link("reverse", 0, target=bench.farm(), start=False, tunnel_text="placeholder:1")
+    t = bench.link("reverse", 0, target=bench.farm(), start=False, tunnel_text="door.test:1")
     door = bench.addr(1)
     f = bench.keep(Flipper(door, t.tunnel))
     url, env, kw = t.start_args["client"]
-    t.start_args["client"] = (url.replace("placeholder:1", text_of(door)), env, kw)
+    t.start_args["client"] = (url.replace("door.test:1", text_of(door)), env, kw)
     t.start_server()
     t.start_client()
     t.wait_up()

@@ -1,5 +1,6 @@
 """rate=: how exact it is, with one stream and with a thousand, and who gets what of it."""
 import contextlib
+import datetime
 import re
 import select
 import socket
@@ -14,21 +15,54 @@ from np_net import SLACK, abort, dgram, dial, parallel, read_n, wait_for
 
 flows = over(sanitize=("reverse-0",))
 MBIT = 125_000
+BURST_S = 0.08  # a bucket holds 100 ms; some of them are used up when the wait begins
 
 
-def windows(node, counter, width, seconds):
-    """Bytes a second in every window of @width seconds of the last @seconds, from CHECK_POINTs."""
+class Starved(threading.Thread):
+    """How long the threads of @nodes had no processor, sampled all the time: what is not granted then is the machine's."""
+
+    def __init__(self, *nodes):
+        super().__init__(daemon=True)
+        self.nodes, self.over, self.samples = nodes, threading.Event(), []
+        self.sample()
+        self.start()
+
+    def sample(self):
+        # first the time: a wait that ends in between is in a span too many, not in none
+        self.samples.append((time.time(), [n.run_delay_s() for n in self.nodes]))
+
+    def run(self):
+        while not self.over.wait(0.05):
+            self.sample()
+
+    def stop(self):
+        self.over.set()
+        self.join(10)
+        self.sample()
+
+    def between(self, t0, t1):
+        """Seconds of waits that a bucket does not outlast, in the span and the samples around it. A wait is accounted
+        when it is over: the whole of it between two samples."""
+        lost = 0.0
+        for (a, before), (b, after) in zip(self.samples, self.samples[1:]):
+            if b >= t0 and a <= t1:
+                waits = [max(y[x] - w.get(x, 0) for x in y) for w, y in zip(before, after)]
+                lost += sum(w for w in waits if w > BURST_S)
+        return lost
+
+
+def windows(node, counter, width, since):
+    """(begin, end, bytes) of every window of @width seconds after @since (wall clock), from CHECK_POINTs."""
     points = []
     for x in node.lines("EVENT", "CHECK_POINT"):
-        day, clock = x.time.split()
-        h, m, s = clock.split(":")
-        points.append((int(h) * 3600 + int(m) * 60 + float(s), int(re.search(rf"{counter}=(\d+)", x.raw)[1])))
-    points = [p for p in points if p[0] > points[-1][0] - seconds]
+        at = datetime.datetime.strptime(x.time, "%Y-%m-%d %H:%M:%S.%f").timestamp()
+        points.append((at, int(re.search(rf"{counter}=(\d+)", x.raw)[1])))
+    points = [p for p in points if p[0] > since]
     out = []
     for i, (t0, b0) in enumerate(points):
         later = [p for p in points[i:] if p[0] >= t0 + width - 0.01]
         if later:
-            out.append((later[0][1] - b0) / (later[0][0] - t0))
+            out.append((t0, later[0][0], later[0][1] - b0))
     return out
 
 
@@ -79,7 +113,7 @@ class Pull:
                         self.sent[i] += self.sources[i].send(block)
                         idle = False
             if idle:
-                time.sleep(0.001)
+                self.over.wait(0.001)
 
     def stop(self):
         self.over.set()
@@ -93,27 +127,35 @@ class Pull:
 @pytest.mark.parametrize("streams", [1, 100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tls", [0, 1])
 def test_rate__every_window_of_two_seconds__within_five_percent__fair(bench, tls, streams):
-    """The oracle is what the end counts itself, every half second."""
+    """The oracle is what the end counts itself, every half second, by its own clock. Time in which a process had no
+    processor is no time to it: a bucket holds 100 ms, and what a thread could not take in longer is nobody's fault."""
     rate = 40
     t = bench.link("reverse", tls, server={"rate": rate, "max": 1100}, client={"min": 64},
-                   env={"NP_POOL_GET_TIMEOUT": "60s"})
+                   env={"NP_POOL_GET_TIMEOUT": "60s", "NP_REPORT_INTERVAL": "500ms"})
     p = Pull(t, streams)
+    starved = Starved(*t.nodes)
     try:
         # Until the kernel's buffers towards the visitors are in balance.
         wait_for("all have some", lambda: min(p.got) > 0, 20)
-        time.sleep(1)
-        before = list(p.got)
-        time.sleep(8)
+        t.ingress.wait_points(2)
+        before, since = list(p.got), time.time()
+        t.ingress.wait_points(16)
         after = list(p.got)
     finally:
         p.stop()
-    w = windows(t.ingress, "TCPTX", 2, 8)
-    low, high = min(w) / rate / MBIT, max(w) / rate / MBIT
+        starved.stop()
+    found = []
+    for t0, t1, n in windows(t.ingress, "TCPTX", 2, since):
+        delay = starved.between(t0, t1)
+        found.append((n / (t1 - t0) / rate / MBIT, n / max(t1 - t0 - delay, 0.001) / rate / MBIT, delay))
+    low, high = min(f[0] for f in found), max(f[0] for f in found)
     shares = sorted(b - a for a, b in zip(before, after))
-    print(f"{low:.3f} … {high:.3f} of the rate; smallest share {shares[0] / (sum(shares) / len(shares)):.2f}")
-    # Never more than the rate; less when the machine has no time for us, so most windows count.
+    print(f"{low:.3f} … {high:.3f} of the rate, {min(f[1] for f in found):.3f} at least of the time it had a processor "
+          f"(it waited up to {max(f[2] for f in found) * 1e3:.0f} ms in 2 s); smallest share "
+          f"{shares[0] / (sum(shares) / len(shares)):.2f}")
+    assert len(found) >= 10
     assert high < 1.05
-    assert sorted(w)[len(w) // 2] > 0.95 * rate * MBIT
+    assert min(f[1] for f in found) > 0.95
     assert shares[0] > sum(shares) / len(shares) / 3
 
 
@@ -131,8 +173,8 @@ def flood(t, over, size, per_s):
             with contextlib.suppress(OSError):
                 while True:
                     back[0] += len(s.recv(1 << 16))
-            due += gap
-            time.sleep(max(0, due - time.monotonic()))
+            due += gap  # the pace
+            over.wait(max(0, due - time.monotonic()))
         s.close()
 
     th = threading.Thread(target=run, daemon=True)
@@ -169,9 +211,9 @@ def test_rate__flood_of_datagrams_beside_a_stream__each_gets_its_third(bench, fl
     th, back = flood(t, over, 1200, 3 * rate * MBIT / 1200)
     threads.append(th)
     try:
-        time.sleep(2)
+        t.ingress.wait_points(4)
         a = (got[0], back[0], time.monotonic())
-        time.sleep(4)
+        t.ingress.wait_points(8)
         b = (got[0], back[0], time.monotonic())
     finally:
         over.set()
@@ -192,9 +234,9 @@ def test_rate__modest_flow_beside_a_flood_of_another__gets_its_third(bench, flow
     offer = rate * MBIT / 4  # half of its share
     pair = [flood(t, over, 1200, 4 * rate * MBIT / 1200), flood(t, over, 600, offer / 600)]
     try:
-        time.sleep(2)
+        t.ingress.wait_points(4)
         a = (pair[1][1][0], time.monotonic())
-        time.sleep(4)
+        t.ingress.wait_points(8)
         b = (pair[1][1][0], time.monotonic())
     finally:
         over.set()
@@ -209,11 +251,12 @@ def test_rate__a_stream_beside_others__never_stands_still(bench):
     t = bench.link("reverse", 0, server={"rate": 8})
     p = Pull(t, 10)
     try:
-        time.sleep(1.5)
+        wait_for("all have some", lambda: min(p.got) > 0, 20)
+        t.ingress.wait_points(2)
         last, seen = list(p.got), [time.monotonic()] * len(p.got)
         longest, end = 0, time.monotonic() + 4
         while time.monotonic() < end:
-            time.sleep(0.02)
+            p.over.wait(0.02)  # between two looks
             for i, n in enumerate(p.got):
                 if n != last[i]:
                     last[i], seen[i] = n, time.monotonic()

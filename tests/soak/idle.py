@@ -35,13 +35,13 @@ def url(i):
 
 
 def create(m, n):
-    todo, lock, trouble = iter(range(n)), threading.Lock(), []
+    numbers, lock, trouble = iter(range(n)), threading.Lock(), []
 
     def run():
         c = m.connect()
         while not trouble:
             with lock:
-                i = next(todo, None)
+                i = next(numbers, None)
             if i is None:
                 return
             c.request("POST", m.api + "/instances", '{"url":"%s"}' % url(i), {"X-API-Key": m.key})
