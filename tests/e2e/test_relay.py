@@ -254,6 +254,7 @@ def test_cell__bytes_ends_resets_and_datagrams__are_what_they_were(bench, mover,
                 s.sendall(what)
                 assert how_it_ends(s, 20) == "reset"
         wait_for("the target's verdict", lambda: what in verdicts)
+    wait_for("what became of the upload behind the target's end", lambda: b"h" in verdicts)
     assert verdicts == {b"b": digest(up), b"h": digest(up), b"v": "reset", b"t": "aborted"}
     sent = [token(f"cell/{i}", n) for i, n in enumerate((1, 512, 1472, 9000, 65507))]
     for d in sent:
