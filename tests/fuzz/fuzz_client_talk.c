@@ -121,21 +121,6 @@ static void on_frame(struct conn *c, const uint8_t *p, size_t len)
 	}
 }
 
-static void read_control(struct conn *c)
-{
-	while (np_buf_len(&c->got) >= 4) {
-		const uint8_t *p = np_buf_ptr(&c->got);
-		size_t len =
-		    4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
-
-		NP_ASSERT(len <= 4 + NP_MSG_MAX);
-		if (np_buf_len(&c->got) < len)
-			break;
-		on_frame(c, p, len);
-		np_buf_consume(&c->got, len);
-	}
-}
-
 /* -- data channels -- */
 
 static void on_preamble(struct conn *c)
@@ -177,17 +162,14 @@ static void read_channel(struct conn *c)
 /* What begins with a preamble is a data channel; a control frame begins with a length. */
 static void read_conn(struct conn *c)
 {
-	uint8_t buf[4096];
 	bool is_data;
-	ssize_t n;
 
-	while (c->fd != -1 && (n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
-		np_buf_put(&c->got, buf, (size_t)n);
+	conn_fill(c);
 	is_data = c->kind == WANT_CONTROL && np_buf_len(&c->got) > 0 && *np_buf_ptr(&c->got) == 'N';
 	if (is_data && np_buf_len(&c->got) >= NP_PREAMBLE_LEN)
 		on_preamble(c);
 	if (c->kind == WANT_CONTROL && !is_data)
-		read_control(c);
+		conn_frames(c, on_frame);
 	else if (c->kind == WANT_CHANNEL)
 		read_channel(c);
 }
@@ -214,19 +196,7 @@ static void take_conns(void)
 
 static void take_targets(void)
 {
-	int fd;
-
-	while ((fd = accept4(target_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1) {
-		int *place = NULL;
-
-		NP_ASSERT(talk.proved);
-		for (unsigned i = 0; i < CONNS && place == NULL; i++)
-			place = talk.target[i] == -1 ? &talk.target[i] : NULL;
-		if (place != NULL)
-			*place = fd;
-		else
-			close(fd);
-	}
+	talk_take_targets(target_fd, talk.target, talk.proved);
 }
 
 static void look(void)
@@ -301,11 +271,7 @@ static void ask_is_idle(void *arg)
 
 static void close_all(void)
 {
-	for (unsigned i = 0; i < CONNS; i++) {
-		conn_close(&talk.conn[i], i % 2 != 0);
-		talk_close(&talk.visitor[i], i % 2 != 0);
-		talk_close(&talk.target[i], i % 2 == 0);
-	}
+	talk_close_all(talk.conn, talk.visitor, talk.target);
 }
 
 static void leave(void)

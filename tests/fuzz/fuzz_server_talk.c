@@ -92,22 +92,8 @@ static void on_frame(struct conn *c, const uint8_t *p, size_t len)
 
 static void read_control(struct conn *c)
 {
-	uint8_t buf[4096];
-	ssize_t n;
-
-	while ((n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
-		np_buf_put(&c->got, buf, (size_t)n);
-	while (np_buf_len(&c->got) >= 4) {
-		const uint8_t *p = np_buf_ptr(&c->got);
-		size_t len =
-		    4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
-
-		NP_ASSERT(len <= 4 + NP_MSG_MAX);
-		if (np_buf_len(&c->got) < len)
-			break;
-		on_frame(c, p, len);
-		np_buf_consume(&c->got, len);
-	}
+	conn_fill(c);
+	conn_frames(c, on_frame);
 }
 
 static void step_open_control(struct conn *c)
@@ -185,12 +171,10 @@ static void step_open_channel(struct conn *c, struct talk_in *in)
 /* What came: the number of the turn is noted, PING is answered. */
 static void read_channel(struct conn *c)
 {
-	uint8_t buf[4096], pong[NP_FRAME_HEADER + 8];
+	uint8_t pong[NP_FRAME_HEADER + 8];
 	struct np_frame f;
-	ssize_t n;
 
-	while ((n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
-		np_buf_put(&c->got, buf, (size_t)n);
+	conn_fill(c);
 	while (np_buf_len(&c->got) >= NP_FRAME_HEADER) {
 		const uint8_t *p = np_buf_ptr(&c->got);
 
@@ -213,19 +197,7 @@ static void read_channel(struct conn *c)
 
 static void take_targets(void)
 {
-	int fd;
-
-	while ((fd = accept4(target_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1) {
-		int *place = NULL;
-
-		NP_ASSERT(talk.proved); /* nothing unauthenticated reaches a target */
-		for (int i = 0; i < CONNS && place == NULL; i++)
-			place = talk.target[i] == -1 ? &talk.target[i] : NULL;
-		if (place != NULL)
-			*place = fd;
-		else
-			close(fd);
-	}
+	talk_take_targets(target_fd, talk.target, talk.proved);
 }
 
 /* -- the conversation -- */
@@ -309,11 +281,7 @@ static void leave(void)
 {
 	bool idle = false;
 
-	for (int i = 0; i < CONNS; i++) {
-		conn_close(&talk.conn[i], i % 2 != 0);
-		talk_close(&talk.visitor[i], i % 2 != 0);
-		talk_close(&talk.target[i], i % 2 == 0);
-	}
+	talk_close_all(talk.conn, talk.visitor, talk.target);
 	for (int i = 0; i < 100 && !idle; i++) {
 		talk_jump(i < 2 ? 10 : 5000);
 		take_targets();

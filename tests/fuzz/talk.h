@@ -345,6 +345,62 @@ static void conn_send(struct conn *c, const void *p, size_t n)
 		(void)!send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* conn_fill - what came is got. */
+static void conn_fill(struct conn *c)
+{
+	uint8_t buf[4096];
+	ssize_t n;
+
+	while (c->fd != -1 && (n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		np_buf_put(&c->got, buf, (size_t)n);
+}
+
+/* conn_frames - @on_frame is called with each whole control frame of what was got. */
+static void conn_frames(struct conn *c,
+			void (*on_frame)(struct conn *c, const uint8_t *p, size_t len))
+{
+	while (np_buf_len(&c->got) >= 4) {
+		const uint8_t *p = np_buf_ptr(&c->got);
+		size_t len =
+		    4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
+
+		NP_ASSERT(len <= 4 + NP_MSG_MAX);
+		if (np_buf_len(&c->got) < len)
+			break;
+		on_frame(c, p, len);
+		np_buf_consume(&c->got, len);
+	}
+}
+
+/* talk_take_targets - who waits at @fd gets a place, or is closed. @proved: somebody has proved the
+ * key; nothing reaches a target before. */
+static void talk_take_targets(int fd, int places[CONNS], bool proved)
+{
+	int got;
+
+	while ((got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1) {
+		int *place = NULL;
+
+		NP_ASSERT(proved);
+		for (int i = 0; i < CONNS && place == NULL; i++)
+			place = places[i] == -1 ? &places[i] : NULL;
+		if (place != NULL)
+			*place = got;
+		else
+			close(got);
+	}
+}
+
+/* talk_close_all - some with an abort, some in order. */
+static void talk_close_all(struct conn conns[CONNS], int visitors[CONNS], int targets[CONNS])
+{
+	for (int i = 0; i < CONNS; i++) {
+		conn_close(&conns[i], i % 2 != 0);
+		talk_close(&visitors[i], i % 2 != 0);
+		talk_close(&targets[i], i % 2 == 0);
+	}
+}
+
 /* put_msg - what is to be proved is noted; a Hello after Auth is not: the answer, which may come later
  * than it is sent, was made without it. */
 static void put_msg(struct conn *c, const struct np_msg *m)
