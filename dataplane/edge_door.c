@@ -218,7 +218,6 @@ static bool peer_enter(struct peer *p)
 	}
 	bufferevent_setcb(p->inner, inner_on_readable, inner_on_written, inner_on_event, p);
 	bufferevent_enable(p->inner, EV_READ | EV_WRITE);
-	bufferevent_set_timeouts(p->outer, NULL, NULL);
 	bufferevent_enable(p->outer, EV_READ);
 	carry(p->outer, p->inner);
 	return true;
@@ -243,6 +242,8 @@ static void outer_on_readable(struct bufferevent *bev, void *arg)
 		return;
 	}
 	p->greeted = true;
+	/* While it is enabled: libevent 2.1 else sets the old one again with each later read. */
+	bufferevent_set_timeouts(bev, NULL, NULL);
 	bufferevent_disable(bev, EV_READ);
 	peer_enter(p);
 }

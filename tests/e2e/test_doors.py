@@ -99,6 +99,7 @@ def test_callers_that_leave_before_their_answers(node):
 def test_a_quiet_client_is_left_alone(node):
     """One who says nothing loses neither its connection nor an event."""
     c, e = node.client(), node.events()
+    assert c.ask(ping={"nonce": "1"})["code"] == "CODE_OK"
     first = e.wait("a lease", lambda x: "lease" in x, 20)
     e.wait("the next lease", lambda x: "lease" in x and x["seq"] != first["seq"], 20)
     assert c.ask(ping={"nonce": "2"})["code"] == "CODE_OK"
