@@ -128,6 +128,13 @@ static void on_status(void *arg, const struct ctl_status *st)
 	model_observe_status(app->model, st);
 }
 
+static bool all_heard(void *arg)
+{
+	struct app *app = arg;
+
+	return model_all_observed(app->model);
+}
+
 static void on_stats(void *arg, const char *boot_id, const struct ctl_stats *st)
 {
 	struct app *app = arg;
@@ -210,6 +217,7 @@ const struct node_callbacks app_node_callbacks = {
     .on_synced = on_synced,
     .on_down = on_down,
     .on_status = on_status,
+    .all_heard = all_heard,
     .on_stats = on_stats,
     .on_line = on_line,
     .on_lines_dropped = on_lines_dropped,

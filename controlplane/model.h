@@ -178,6 +178,8 @@ const char *model_status_name(const struct model_instance *inst);
 bool model_next_spec(void *m, const char *after, struct ctl_spec *out);
 enum node_spec model_get_spec(void *m, const char *id, struct ctl_spec *out);
 void model_observe_status(struct model *m, const struct ctl_status *st);
+/* model_all_observed - of each instance that the node is to have it has said something. */
+bool model_all_observed(const struct model *m);
 void model_observe_stats(struct model *m, const char *boot_id, const struct ctl_stats *st);
 void model_observe_down(struct model *m);
 /* model_tick - one update event per running instance (NP_REPORT_INTERVAL). model_save_counters -

@@ -280,6 +280,16 @@ void model_observe_status(struct model *m, const struct ctl_status *st)
 		say_refused(m, inst, st->nack_text);
 }
 
+bool model_all_observed(const struct model *m)
+{
+	const struct model_instance *inst;
+
+	DL_FOREACH (m->list, inst)
+		if (is_served(inst) && !model_waits(inst) && inst->state == CTL_STATE_UNSPECIFIED)
+			return false;
+	return true;
+}
+
 static void add_difference(struct model_instance *inst, const uint64_t now[MODEL_COUNTERS],
 			   bool may_fall)
 {

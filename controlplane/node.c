@@ -103,6 +103,7 @@ static void session_begin(struct node *n, const struct ctl_reply *reply)
 	n->behind = 0;
 	n->listing = false;
 	n->list_wanted = true;
+	n->held = held;
 	n->reported = false;
 	reconcile_up(&n->rec, n->boot_id, info->applied_revision, held, node_now_ms());
 	subscribe(n);

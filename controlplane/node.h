@@ -40,6 +40,8 @@ struct node_callbacks {
 	void (*on_down)(void *arg);
 	/* Status of one instance, from List after Hello and from events; unknown ids may come. */
 	void (*on_status)(void *arg, const struct ctl_status *st);
+	/* Has each instance that the node is to have had an on_status? */
+	bool (*all_heard)(void *arg);
 	void (*on_stats)(void *arg, const char *boot_id, const struct ctl_stats *stats);
 	void (*on_line)(void *arg, const struct ctl_line *line);
 	void (*on_lines_dropped)(void *arg, uint64_t n);

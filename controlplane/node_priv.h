@@ -59,6 +59,7 @@ struct node {
 	struct reconcile rec;
 	struct node_snapshot snap;
 	bool list_wanted, listing;
+	bool held; /* it said that it holds the state, and the list was not looked through yet */
 	char list_after[CTL_ID_MAX + 1];
 	struct id_queue touched; /* had an event while the list was on its way: newer than it */
 

@@ -246,6 +246,17 @@ void node_report_status(struct node *n, const struct ctl_status *st)
 	n->cb.on_status(n->arg, st);
 }
 
+/*
+ * A new instance that the node refused is not in its list, and its number is passed: only a snapshot
+ * makes the node say again why. Once for each Hello, as it may be refused for ever.
+ */
+static void list_check(struct node *n)
+{
+	if (n->held && !n->cb.all_heard(n->arg))
+		reconcile_repair(&n->rec, node_now_ms(), 0);
+	n->held = false;
+}
+
 static void list_page(struct node *n);
 
 static void on_page(void *arg, const struct link_call *call, enum np_err err,
@@ -276,6 +287,7 @@ static void on_page(void *arg, const struct link_call *call, enum np_err err,
 	}
 	n->listing = false;
 	id_queue_clear(&n->touched);
+	list_check(n);
 	node_wake(n);
 }
 

@@ -125,7 +125,7 @@ class Events(threading.Thread):
 class DataPlane:
     """One nodepass-dataplane in a run directory."""
 
-    def __init__(self, folder, env=(), stdout=None):
+    def __init__(self, folder, env=(), stdout=None, program=DATAPLANE):
         self.dir = str(folder)
         self.log_path = self.dir + ".log"
         self.env = {**os.environ, "NP_REPORT_INTERVAL": "200ms", "NP_SHUTDOWN_TIMEOUT": "2s",
@@ -134,7 +134,7 @@ class DataPlane:
         self._open = []
         r, w = os.pipe()
         out = stdout if stdout is not None else open(self.log_path, "ab")
-        self.p = subprocess.Popen([DATAPLANE, f"--run-dir={self.dir}", f"--ready-fd={w}"],
+        self.p = subprocess.Popen([program, f"--run-dir={self.dir}", f"--ready-fd={w}"],
                                   stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                   env=self.env, pass_fds=(w,))
         os.close(w)

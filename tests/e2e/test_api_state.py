@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from np_control import DataPlane
+from np_control import DATAPLANE, DataPlane
 from np_master import KEY_ID, PATIENCE, single
 from np_net import ask, dial, is_listening, read_n, served, text_of, wait_for
 
@@ -272,4 +272,38 @@ def test_dataplane__external__neither_started_nor_stopped(masters, bench, tmp_pa
     wait_for("readiness", lambda: answers(one) == 200, PATIENCE)
     one.node.terminate(PATIENCE)
     assert plane.alive()
+    plane.terminate()
+
+
+def older_dataplane(path, parameter):
+    """A data plane of a release that does not know @parameter yet: its name is another one in the program."""
+    with open(DATAPLANE, "rb") as f:
+        program = f.read()
+    name = b"\0" + parameter.encode() + b"\0"
+    assert name in program
+    with open(path, "wb") as f:
+        f.write(program.replace(name, b"\0" + b"?" * len(parameter) + b"\0"))
+    os.chmod(path, 0o700)
+    return str(path)
+
+
+@pytest.mark.sanitize
+def test_refused_by_the_data_plane__told_again_to_the_next_control_plane(masters, bench, tmp_path):
+    """The instance is new, so the data plane, which goes on, has nothing of it that could be listed."""
+    plane = bench.keep(DataPlane(os.path.join(bench.folder, "run"), program=older_dataplane(tmp_path / "old", "noudp")))
+    one = masters(env={"NP_DATAPLANE": "external"})
+    target = bench.tcp_target()
+    good = one.create(single(bench.addr(2), target.addr))
+    bad = one.create(single(bench.addr(3), target.addr, noudp=1))
+    said = rf"the data plane refused this change: .*noudp.* \[{bad}\]$"
+    for _ in range(2):
+        one.node.wait_line(said, "ERROR", PATIENCE)
+        one.wait_instance(bad, status="error")
+        one.wait_instance(good, status="running")
+        one.kill()
+        one.start()
+    late = one.create(single(bench.addr(4), target.addr))  # the chain of revisions goes on
+    one.wait_instance(late, status="running")
+    one.good("DELETE", f"/instances/{bad}", status=204)
+    one.node.terminate(PATIENCE)
     plane.terminate()

@@ -22,7 +22,9 @@ static struct owner {
 	uint64_t revisions[SPECS_MAX];
 	int ups, downs, synced, shutdowns;
 	bool held, hide_last; /* hide_last: the last spec is gone */
+	bool misses;	      /* something was not heard of */
 	size_t statuses, stats, leases, lines;
+	size_t listed; /* for is_listed_again: pages so far */
 	struct ctl_status last;
 } owner;
 
@@ -81,6 +83,12 @@ static inline void on_status(void *arg, const struct ctl_status *st)
 	owner.last = *st;
 }
 
+static inline bool all_heard(void *arg)
+{
+	(void)arg;
+	return !owner.misses;
+}
+
 static inline void on_stats(void *arg, const char *boot_id, const struct ctl_stats *stats)
 {
 	(void)arg;
@@ -123,6 +131,7 @@ static const struct node_callbacks callbacks = {
     .on_synced = on_synced,
     .on_down = on_down,
     .on_status = on_status,
+    .all_heard = all_heard,
     .on_stats = on_stats,
     .on_line = on_line,
     .on_lines_dropped = on_lines_dropped,
@@ -222,6 +231,16 @@ static inline void connect_to(const char *boot_id)
 static inline bool is_synced_and_listed(void)
 {
 	return owner.synced > 0 && owner.stats >= 2;
+}
+
+static inline bool is_all_applied(void)
+{
+	return fake.applied == owner.revision;
+}
+
+static inline bool is_listed_again(void)
+{
+	return asked_count(CTL_CMD_LIST) >= owner.listed + 2;
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -41,6 +41,31 @@ static void node_new__state_is_held__no_snapshot(void **state)
 	assert_int_equal(asked_count(CTL_CMD_SNAPSHOT), 0);
 }
 
+static bool is_told(void)
+{
+	return asked_count(CTL_CMD_SNAPSHOT) == 1 && owner.synced >= 2 && owner.leases > 0;
+}
+
+/* One of them was refused when it was new, before we began. */
+static void node_new__state_is_held_but_not_all_listed__one_snapshot(void **state)
+{
+	(void)state;
+	specs(3);
+	owner.misses = true;
+	fake_open("aa");
+	fake.applied = 3;
+	assert_int_equal(node_new(base, dir, "test", 3, 500, &callbacks, NULL, &node), NP_OK);
+	assert_true(until(is_told));
+	assert_true(owner.held);
+	owner.listed = asked_count(CTL_CMD_LIST);
+	fake.seq += 3; /* another list is no reason for another one */
+	fake_status("s0000", CTL_RUNNING);
+	assert_true(until(is_listed_again));
+	change(0);
+	assert_true(until(is_all_applied));
+	assert_int_equal(asked_count(CTL_CMD_SNAPSHOT), 1);
+}
+
 static void node_new__many_instances__chunks(void **state)
 {
 	(void)state;
@@ -150,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(node_new__empty_node__hello_snapshot_list),
 	    TEST(node_new__state_is_held__no_snapshot),
+	    TEST(node_new__state_is_held_but_not_all_listed__one_snapshot),
 	    TEST(node_new__many_instances__chunks),
 	    TEST(node__data_plane_dies__snapshot_to_the_next),
 	    TEST(node__silent_data_plane__connected_anew),

@@ -4,11 +4,6 @@
  */
 #include "node_bed.h"
 
-static bool is_all_applied(void)
-{
-	return fake.applied == owner.revision;
-}
-
 static void node_changed__many_at_once__one_chain_in_order(void **state)
 {
 	(void)state;
@@ -82,13 +77,6 @@ static void node_changed__gap__snapshot_after_pause(void **state)
 	assert_true(np_mono_diff_ms(np_mono_now(), begin) >= 5000);
 }
 
-static size_t listed;
-
-static bool is_listed_again(void)
-{
-	return asked_count(CTL_CMD_LIST) >= listed + 2;
-}
-
 static void node_event__seq_gap__list(void **state)
 {
 	(void)state;
@@ -96,10 +84,10 @@ static void node_event__seq_gap__list(void **state)
 	connect_to("aa");
 	assert_true(until(is_synced_and_listed));
 	fake_lease();
-	listed = asked_count(CTL_CMD_LIST);
+	owner.listed = asked_count(CTL_CMD_LIST);
 	fake_status("s0000", CTL_RUNNING);
 	pass(200);
-	assert_int_equal(asked_count(CTL_CMD_LIST), listed);
+	assert_int_equal(asked_count(CTL_CMD_LIST), owner.listed);
 	fake.seq += 3;
 	fake_status("s0000", CTL_STOPPED);
 	assert_true(until(is_listed_again));
