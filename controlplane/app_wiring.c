@@ -246,12 +246,16 @@ static void on_plane_exit(void *arg, int pid, const char *words)
 		node_ended(app->node, pid);
 }
 
+/* A line of its log has our time instead of its own; what else it writes (a library, a sanitizer)
+ * stays whole. */
 static void on_output(void *arg, const char *line)
 {
 	struct app *app = arg;
+	enum np_log_level level = NP_LOG_INFO;
+	const char *text = np_log_line_parse(line, &level);
 
-	if (np_log_enabled(app->cfg.log, NP_LOG_EVENT))
-		np_log(NP_LOG_INFO, NULL, "data plane: %s", line);
+	if (np_log_enabled(app->cfg.log, text != NULL ? level : NP_LOG_EVENT))
+		np_log(level, NULL, "data plane: %s", text != NULL ? text : line);
 }
 
 const struct supervise_callbacks app_supervise_callbacks = {

@@ -4,7 +4,8 @@
  *
  * Started again at once the first time, then after 100 ms doubling to 5 s; back to the start after
  * 10 s of health. A data plane that already holds $NP_RUN_DIR/lock is adopted and watched by pidfd. Its
- * standard output and error are read; the last lines before a death are its last words.
+ * standard output and error are read (its log has the default form, whatever ours has); the last lines
+ * before a death are its last words.
  */
 #ifndef CP_SUPERVISE_H
 #define CP_SUPERVISE_H

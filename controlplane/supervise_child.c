@@ -193,29 +193,51 @@ static int attributes_fill(posix_spawnattr_t *attr)
 	return rc;
 }
 
+/* Ours, but its lines have the one form that we read (np_log_line_parse). NULL: no memory. */
+static char **environment(void)
+{
+	static const char name[] = "NP_LOG_FORMAT=";
+	static char text[] = "NP_LOG_FORMAT=text";
+	size_t n = 0, to = 0;
+	char **env;
+
+	while (environ != NULL && environ[n] != NULL)
+		n++;
+	env = np_calloc(n + 2, sizeof(*env));
+	if (env == NULL)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(environ[i], name, sizeof(name) - 1) != 0)
+			env[to++] = environ[i];
+	env[to] = text;
+	return env;
+}
+
 static int run(const char *program, const char *run_dir, int fds[PIPES][2], pid_t *pid)
 {
 	char dir[PATH_MAX + 16], ready[32], name[] = "nodepass-dataplane";
-	char *argv[] = {name, dir, ready, NULL};
+	char *argv[] = {name, dir, ready, NULL}, **env = environment();
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
-	int rc;
+	int rc = env == NULL ? ENOMEM : posix_spawn_file_actions_init(&actions);
 
 	snprintf(dir, sizeof(dir), "--run-dir=%s", run_dir);
 	snprintf(ready, sizeof(ready), "--ready-fd=%d", CHILD_READY_FD);
-	rc = posix_spawn_file_actions_init(&actions);
-	if (rc != 0)
+	if (rc != 0) {
+		np_free(env);
 		return rc;
+	}
 	rc = posix_spawnattr_init(&attr);
 	if (rc == 0) {
 		rc = actions_fill(&actions, fds);
 		if (rc == 0)
 			rc = attributes_fill(&attr);
 		if (rc == 0)
-			rc = posix_spawn(pid, program, &actions, &attr, argv, environ);
+			rc = posix_spawn(pid, program, &actions, &attr, argv, env);
 		posix_spawnattr_destroy(&attr);
 	}
 	posix_spawn_file_actions_destroy(&actions);
+	np_free(env);
 	return rc;
 }
 

@@ -263,6 +263,24 @@ size_t np_log_line_at(char out[NP_LOG_LINE_MAX], enum np_log_level level, int64_
 	return t.len;
 }
 
+const char *np_log_line_parse(const char *line, enum np_log_level *level)
+{
+	static const char when[] = "0000-00-00 00:00:00.000  ";
+
+	for (const char *p = when; *p != '\0'; p++, line++)
+		if (*p == '0' ? *line < '0' || *line > '9' : *line != *p)
+			return NULL;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
+		size_t len = strlen(levels[i].name);
+
+		if (strncmp(line, levels[i].name, len) == 0 && strncmp(line + len, "  ", 2) == 0) {
+			*level = (enum np_log_level)i;
+			return line + len + 2;
+		}
+	}
+	return NULL;
+}
+
 size_t np_log_line_text(char out[NP_LOG_LINE_MAX], const char *fmt, va_list ap)
 {
 	char said[NP_LOG_LINE_MAX];

@@ -21,6 +21,12 @@ size_t np_log_line_format(char out[NP_LOG_LINE_MAX], const struct np_log_options
 size_t np_log_line_at(char out[NP_LOG_LINE_MAX], enum np_log_level level, int64_t time_ms,
 		      bool color, const char *text);
 
+/*
+ * np_log_line_parse - a line of another process, in the default form without colours and end of line.
+ * Returns its text, within @line, and sets *level; NULL: it has another form.
+ */
+const char *np_log_line_parse(const char *line, enum np_log_level *level);
+
 /* np_log_line_text - the message alone, escaped, cut and NUL-terminated. Returns its length. */
 size_t np_log_line_text(char out[NP_LOG_LINE_MAX], const char *fmt, va_list ap) NP_PRINTF(2, 0);
 

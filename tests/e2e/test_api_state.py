@@ -1,6 +1,8 @@
 """What outlives what: the master's state over restarts and kills, sessions over kills and changes."""
 import contextlib
+import json
 import os
+import re
 import signal
 import stat
 
@@ -273,6 +275,22 @@ def test_dataplane__external__neither_started_nor_stopped(masters, bench, tmp_pa
     one.node.terminate(PATIENCE)
     assert plane.alive()
     plane.terminate()
+
+
+LEVELS = "DEBUG|INFO|WARN|ERROR|EVENT"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_of_the_data_plane__one_time_and_its_own_level(masters, form):
+    one = masters(wait=False, env={"NP_RELAY": "never", "NP_LOG_FORMAT": form})
+    said = one.node.wait_line("NP_RELAY=never: not auto, copy or splice", timeout=PATIENCE)
+    if form == "text":
+        assert said.level == "WARN" and said.text.startswith("data plane: NP_RELAY="), said
+        assert not re.search(rf"\d\d:\d\d|{LEVELS}", said.text), said
+    else:
+        row = json.loads(said.raw)
+        assert row["level"] == "warn" and row["msg"].startswith("data plane: NP_RELAY="), said
+    assert len(one.node.lines(pattern="NP_RELAY=never")) == 1
 
 
 def older_dataplane(path, parameter):

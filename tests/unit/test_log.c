@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include "base/alloc.h"
+#include "base/log_line.h"
 #include "base/mono.h"
 
 #include <errno.h>
@@ -99,6 +100,35 @@ static void log__text__has_the_default_form(void **state)
 		       "^" WHEN "  \033\\[36mEVENT\033\\[0m  x\n$");
 	assert_matches(one_line(NP_LOG_TEXT, true, NP_LOG_DEBUG, "", "x"),
 		       "^" WHEN "  \033\\[34mDEBUG\033\\[0m  x\n$");
+}
+
+static void log_line_parse__default_form__level_and_text(void **state)
+{
+	static const char *const others[] = {
+	    "",
+	    "2026-11-26",
+	    "2026-11-26 19:40:27.02x  WARN  x",
+	    "2026-11-26T19:40:27.026  WARN  x",
+	    "2026-11-26 19:40:27.026  WARNING  x",
+	    "2026-11-26 19:40:27.026  WARN x",
+	    "==12==ERROR: AddressSanitizer: heap-use-after-free",
+	};
+	char line[NP_LOG_LINE_MAX];
+
+	(void)state;
+	for (enum np_log_level l = NP_LOG_DEBUG; l <= NP_LOG_EVENT; l++) {
+		enum np_log_level level = NP_LOG_NONE;
+
+		np_log_line_at(line, l, 1700000000123, false, "an  end k=v instance=a");
+		assert_string_equal(np_log_line_parse(line, &level), "an  end k=v instance=a");
+		assert_int_equal(level, l);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		enum np_log_level level = NP_LOG_NONE;
+
+		assert_null(np_log_line_parse(others[i], &level));
+		assert_int_equal(level, NP_LOG_NONE);
+	}
 }
 
 static void log__logfmt__is_quoted(void **state)
@@ -490,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(log__not_started__goes_out_directly),
 	    cmocka_unit_test(log__text__has_the_default_form),
+	    cmocka_unit_test(log_line_parse__default_form__level_and_text),
 	    cmocka_unit_test(log__logfmt__is_quoted),
 	    cmocka_unit_test(log__json__is_an_object_a_line),
 	    cmocka_unit_test(log__bytes_that_do_not_print__are_escaped),
