@@ -68,7 +68,8 @@ static void offload_init(void)
 enum np_err offload_submit(struct offload_job *job)
 {
 	pthread_once(&once, offload_init);
-	job->pooled.heavy = job->class == OFFLOAD_HEAVY;
+	job->pooled.heavy = job->class != OFFLOAD_LIGHT;
+	job->pooled.soon = job->class == OFFLOAD_SOON;
 	return np_thread_pool_submit(&pool, &job->pooled);
 }
 

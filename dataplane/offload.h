@@ -17,7 +17,8 @@
 #define OFFLOAD_QUEUE_MAX   NP_THREAD_POOL_QUEUE_MAX
 #define OFFLOAD_STOP_MS	    1000
 
-enum offload_class { OFFLOAD_LIGHT = 0, OFFLOAD_HEAVY };
+/* SOON: heavy as well, what visitors wait for; such jobs take turns with those that are only HEAVY. */
+enum offload_class { OFFLOAD_LIGHT = 0, OFFLOAD_HEAVY, OFFLOAD_SOON };
 
 struct offload_job {
 	struct mail done; /* mail.deliver is set by the caller; posted to @reply_to after run */

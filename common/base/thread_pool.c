@@ -1,5 +1,5 @@
 /*
- * thread_pool.c - see thread_pool.h. Two queues, one lock, which is never held while a job runs.
+ * thread_pool.c - see thread_pool.h. Three queues, one lock, which is never held while a job runs.
  */
 #include "base/thread_pool.h"
 
@@ -54,6 +54,7 @@ void np_thread_pool_init(struct np_thread_pool *p, const struct np_thread_pool_o
 	pthread_condattr_destroy(&attr);
 	np_job_list_init(&p->light);
 	np_job_list_init(&p->heavy);
+	np_job_list_init(&p->soon);
 }
 
 void np_thread_pool_release(struct np_thread_pool *p)
@@ -73,12 +74,24 @@ static struct timespec deadline_in(int64_t ms)
 
 /* -- with the lock held -- */
 
+static size_t heavy_waiting(const struct np_thread_pool *p)
+{
+	return p->heavy.n + p->soon.n;
+}
+
 /* Heavy jobs that may start now. */
 static size_t heavy_allowed(const struct np_thread_pool *p)
 {
-	size_t room = p->ops->heavy_max - p->heavy_running;
+	size_t room = p->ops->heavy_max - p->heavy_running, n = heavy_waiting(p);
 
-	return p->heavy.n < room ? p->heavy.n : room;
+	return n < room ? n : room;
+}
+
+/* In turn, so that neither kind waits for all of the other. */
+static struct np_pool_job *heavy_take(struct np_thread_pool *p)
+{
+	p->was_soon = p->soon.n > 0 && (!p->was_soon || p->heavy.n == 0);
+	return np_job_list_take(p->was_soon ? &p->soon : &p->heavy);
 }
 
 static size_t runnable(const struct np_thread_pool *p)
@@ -92,7 +105,7 @@ static struct np_pool_job *job_next(struct np_thread_pool *p)
 	if (heavy_allowed(p) == 0)
 		return np_job_list_take(&p->light);
 	p->heavy_running++;
-	return np_job_list_take(&p->heavy);
+	return heavy_take(p);
 }
 
 /* Gives the lock up for the time of the job; it orders what run wrote before what done reads. */
@@ -175,18 +188,19 @@ static bool thread_start(struct np_thread_pool *p)
 static enum np_err submit(struct np_thread_pool *p, struct np_pool_job *job)
 {
 	size_t n = runnable(p);
+	struct np_job_list *heavy = job->soon ? &p->soon : &p->heavy;
 
 	if (p->stopping)
 		return NP_ESTATE;
-	if (p->light.n + p->heavy.n >= NP_THREAD_POOL_QUEUE_MAX)
+	if (p->light.n + heavy_waiting(p) >= NP_THREAD_POOL_QUEUE_MAX)
 		return NP_ELIMIT;
-	if (!job->heavy || p->heavy_running + p->heavy.n < p->ops->heavy_max)
+	if (!job->heavy || p->heavy_running + heavy_waiting(p) < p->ops->heavy_max)
 		n++;
 	/* Threads that were woken and did not run yet count as idle: as do the jobs they will take.
 	 */
 	if (n > p->idle && p->threads < p->ops->threads_max && !thread_start(p) && p->threads == 0)
 		return NP_ESYS;
-	np_job_list_put(job->heavy ? &p->heavy : &p->light, job);
+	np_job_list_put(job->heavy ? heavy : &p->light, job);
 	pthread_cond_signal(&p->work);
 	return NP_OK;
 }
@@ -216,7 +230,7 @@ static void drop_all(struct np_thread_pool *p, struct np_pool_job *job)
 bool np_thread_pool_stop(struct np_thread_pool *p, int64_t wait_ms)
 {
 	struct timespec until = deadline_in(wait_ms);
-	struct np_pool_job *light, *heavy;
+	struct np_pool_job *light, *heavy, *soon;
 	bool gone;
 	int rc = 0;
 
@@ -224,12 +238,15 @@ bool np_thread_pool_stop(struct np_thread_pool *p, int64_t wait_ms)
 	p->stopping = true;
 	light = p->light.first;
 	heavy = p->heavy.first;
+	soon = p->soon.first;
 	np_job_list_init(&p->light);
 	np_job_list_init(&p->heavy);
+	np_job_list_init(&p->soon);
 	pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	drop_all(p, light);
 	drop_all(p, heavy);
+	drop_all(p, soon);
 	pthread_mutex_lock(&p->lock);
 	while (p->threads > 0 && rc == 0)
 		rc = pthread_cond_timedwait(&p->ended, &p->lock, &until);

@@ -22,6 +22,7 @@
 struct np_pool_job {
 	struct np_pool_job *next;
 	bool heavy; /* counts for heavy_max */
+	bool soon;  /* heavy, and takes turns with all others that are */
 };
 
 struct np_job_list {
@@ -50,12 +51,13 @@ struct np_thread_pool_ops {
 
 /* Owned by whoever embeds it. */
 struct np_thread_pool {
-	const struct np_thread_pool_ops *ops; /* borrowed, for the life of the pool */
-	void *arg;			      /* for done */
-	pthread_mutex_t lock;		      /* guards all below */
-	pthread_cond_t work;		      /* a job may be taken, or stopping */
-	pthread_cond_t ended;		      /* a thread is gone, with stopping set */
-	struct np_job_list light, heavy;
+	const struct np_thread_pool_ops *ops;  /* borrowed, for the life of the pool */
+	void *arg;			       /* for done */
+	pthread_mutex_t lock;		       /* guards all below */
+	pthread_cond_t work;		       /* a job may be taken, or stopping */
+	pthread_cond_t ended;		       /* a thread is gone, with stopping set */
+	struct np_job_list light, heavy, soon; /* soon: of the heavy ones */
+	bool was_soon;			       /* the heavy one that was taken last */
 	unsigned threads, idle, heavy_running;
 	bool stopping;
 	bool abandoned; /* np_thread_pool_stop gave up waiting */

@@ -4,6 +4,8 @@
 #include "registry_bed.h"
 
 #include <malloc.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #define MANY	  1000
@@ -40,6 +42,51 @@ static void registry_apply__word_keys__made_beside_the_loop(void **state)
 	UNTIL(f, running(f) == MANY_WORD);
 	print_message("%d servers with one word: %lld ms, longest apply %lld ms\n", MANY_WORD,
 		      (long long)np_mono_diff_ms(np_mono_now(), begin), (long long)longest);
+}
+
+/* -- keys of clients that wait for a helper -- */
+
+#define CLIENTS 50
+
+static sem_t go;
+static _Atomic unsigned derived;
+
+static void derive(struct offload_job *job)
+{
+	(void)job;
+	sem_wait(&go);
+	atomic_fetch_add(&derived, 1);
+}
+
+static void derived_told(struct worker *w, struct mail *m)
+{
+	(void)w;
+	(void)m;
+}
+
+static void registry_apply__word_key_behind_those_of_clients__not_the_last(void **state)
+{
+	static struct offload_job clients[CLIENTS];
+	struct fixture *f = *state;
+
+	sem_init(&go, 0, 0);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = (struct offload_job){.done.deliver = derived_told,
+						  .reply_to = worker_at(0),
+						  .class = OFFLOAD_HEAVY,
+						  .run = derive};
+		assert_int_equal(offload_submit(&clients[i]), NP_OK);
+	}
+	assert_int_equal(
+	    apply(f, "s", 1, CTL_DESIRED_RUNNING,
+		  "server://last-word@127.0.0.1:%u/127.0.0.1:1?mode=2&noudp=1&log=none",
+		  free_port()),
+	    CTL_ACCEPTED);
+	sem_post(&go);
+	UNTIL(f, running(f) == 1);
+	assert_int_equal(atomic_load(&derived), 1);
+	for (size_t i = 1; i < CLIENTS; i++)
+		sem_post(&go);
 }
 
 static void registry_apply__many__idle_costs_nothing(void **state)
@@ -88,6 +135,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(registry_apply__word_keys__made_beside_the_loop),
+	    TEST(registry_apply__word_key_behind_those_of_clients__not_the_last),
 	    TEST(registry_apply__many__idle_costs_nothing),
 	};
 

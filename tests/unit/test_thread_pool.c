@@ -85,6 +85,16 @@ static enum np_err give(struct np_thread_pool *pool, struct probe *p, bool heavy
 	return np_thread_pool_submit(pool, &p->job);
 }
 
+static enum np_err give_heavy(struct np_thread_pool *pool, struct probe *p, bool soon, sem_t *hold)
+{
+	memset(p, 0, sizeof(*p));
+	sem_init(hold, 0, 0);
+	pool_probe_init(&p->p, hold);
+	p->job.heavy = true;
+	p->job.soon = soon;
+	return np_thread_pool_submit(pool, &p->job);
+}
+
 static void np_thread_pool_submit__one__runs_aside_without_signals(void **state)
 {
 	struct np_thread_pool pool;
@@ -147,6 +157,33 @@ static void np_thread_pool_submit__heavy_ones__leave_a_thread_to_light_ones(void
 	for (size_t i = 0; i < 8; i++)
 		assert_true(on_worker_wait(&heavy[i].p.done));
 	assert_in_range(atomic_load(&running_max), 1, HEAVY);
+	pool_end(&pool);
+}
+
+static void np_thread_pool_submit__soon_and_other_heavy_ones__take_turns(void **state)
+{
+	enum { OTHERS = 5, SOON = 3, ALL = OTHERS + SOON };
+	/* One heavy thread is held by the first of all; these have the other one. */
+	static const size_t order[] = {1, OTHERS, 2, OTHERS + 1, 3, OTHERS + 2, 4};
+	struct np_thread_pool pool;
+	struct probe p[ALL];
+	sem_t hold[ALL];
+
+	(void)state;
+	pool_init(&pool, &patient);
+	for (size_t i = 0; i < ALL; i++) {
+		assert_int_equal(give_heavy(&pool, &p[i], i >= OTHERS, &hold[i]), NP_OK);
+		if (i < HEAVY)
+			assert_true(on_worker_wait(&p[i].p.started));
+	}
+	for (size_t i = 0; i + 1 < sizeof(order) / sizeof(*order); i++) {
+		sem_post(&hold[order[i]]);
+		assert_true(on_worker_wait(&p[order[i + 1]].p.started));
+	}
+	sem_post(&hold[0]);
+	sem_post(&hold[4]);
+	for (size_t i = 0; i < ALL; i++)
+		assert_true(on_worker_wait(&p[i].p.done));
 	pool_end(&pool);
 }
 
@@ -245,6 +282,7 @@ int main(void)
 	    cmocka_unit_test(np_thread_pool_submit__one__runs_aside_without_signals),
 	    cmocka_unit_test(np_thread_pool_submit__one_after_another_quickly__each_has_a_thread),
 	    cmocka_unit_test(np_thread_pool_submit__heavy_ones__leave_a_thread_to_light_ones),
+	    cmocka_unit_test(np_thread_pool_submit__soon_and_other_heavy_ones__take_turns),
 	    cmocka_unit_test(np_thread_pool_submit__queue_full__refused_then_taken),
 	    cmocka_unit_test(np_thread_pool_submit__threads_that_end_idle__never_loses_a_job),
 	    cmocka_unit_test(np_thread_pool_stop__running_and_waiting__waits_and_drops),
