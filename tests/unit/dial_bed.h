@@ -146,8 +146,13 @@ struct call {
 	enum np_err err;
 	bool inside, called_inside;
 	struct dial_result result;
+	int64_t us;    /* from its start to its end */
+	unsigned rank; /* among the dials that ended: 1 = the first */
+	struct np_mono started;
 	sem_t done;
 };
+
+static unsigned dials_ended; /* in this test; the worker's */
 
 static inline void call_on_done(void *arg, const struct dial_result *r)
 {
@@ -155,6 +160,8 @@ static inline void call_on_done(void *arg, const struct dial_result *r)
 
 	c->called_inside = c->inside;
 	c->result = *r;
+	c->us = np_mono_diff_us(np_mono_now(), c->started);
+	c->rank = ++dials_ended;
 	c->dial = NULL;
 	sem_post(&c->done);
 }
@@ -164,6 +171,7 @@ static inline void call_start(struct worker *w, void *arg)
 	struct call *c = arg;
 
 	c->inside = true;
+	c->started = np_mono_now();
 	c->err = dial_start(w, &c->o, call_on_done, c, &c->dial);
 	c->inside = false;
 }
@@ -225,6 +233,7 @@ static inline int set_up(void **state)
 {
 	(void)state;
 	sem_init(&hold, 0, 0);
+	dials_ended = 0;
 	resolve_set_lookup(fake_lookup);
 	fds_before = count_fds();
 	return workers_start(1) != NP_OK;

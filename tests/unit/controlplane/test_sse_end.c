@@ -6,18 +6,22 @@
 #include "base/alloc.h"
 #include "base/mono.h"
 
-static void run_ms(int ms)
+#define PATIENCE_MS 20000
+
+/* One pass of the loop, in which no timer comes more than once. */
+static void pass(void)
 {
-	struct np_mono end = np_mono_add_ms(np_mono_now(), ms);
-
-	while (np_mono_before(np_mono_now(), end)) {
-		struct timeval tv = {.tv_usec = 5000};
-
-		(void)event_base_loopexit(base, &tv);
-		(void)event_base_dispatch(base);
-		kernel();
-	}
+	(void)event_base_loop(base, EVLOOP_ONCE);
+	kernel();
 }
+
+#define UNTIL(condition)                                                          \
+	do {                                                                      \
+		struct np_mono end_ = np_mono_add_ms(np_mono_now(), PATIENCE_MS); \
+		while (!(condition) && np_mono_before(np_mono_now(), end_))       \
+			pass();                                                   \
+		assert_true(condition);                                           \
+	} while (0)
 
 static void sse_sweep__quiet__pings(void **state)
 {
@@ -25,10 +29,16 @@ static void sse_sweep__quiet__pings(void **state)
 
 	(void)state;
 	sse_set_times(sse, 10000, 60);
-	for (int i = 0; i < 100 && count(s, ": ping\n\n") < 3; i++)
-		run_ms(20);
-	assert_true(count(s, ": ping\n\n") >= 3);
+	UNTIL(count(s, ": ping\n\n") >= 3);
 	assert_seen(s, OPENING "ping ping ping ");
+}
+
+/* Some byte now and again is progress: here between any two looks at the readers. */
+static bool trickles(struct http_stream *s)
+{
+	if (s->queued > 1)
+		s->queued--;
+	return true;
 }
 
 static void sse_sweep__reader_takes_nothing__aborted(void **state)
@@ -39,12 +49,7 @@ static void sse_sweep__reader_takes_nothing__aborted(void **state)
 	s->slow = trickle->slow = true;
 	publish(SSE_UPDATE, "00000001", 1, NULL);
 	sse_set_times(sse, 300, 10000);
-	for (int i = 0; i < 100 && !s->aborted; i++) {
-		run_ms(20);
-		if (trickle->queued > 1)
-			trickle->queued--; /* some byte now and again is progress */
-	}
-	assert_true(s->aborted);
+	UNTIL(trickles(trickle) && s->aborted);
 	assert_false(trickle->aborted);
 	assert_true(nstreams == 2);
 }
@@ -68,9 +73,8 @@ static void sse_end_all__readers__shutdown_and_clean_end(void **state)
 	publish(SSE_UPDATE, "00000001", 1, NULL);
 	sse_end_all(sse, on_ended, &all_ended);
 	assert_false(all_ended);
-	for (int i = 0; i < 100 && !all_ended; i++)
-		run_ms(10);
-	assert_true(all_ended && s->ended && !s->aborted);
+	UNTIL(all_ended);
+	assert_true(s->ended && !s->aborted);
 	assert_seen(s, OPENING "update/00000001/1 shutdown ");
 	assert_int_equal(count(s, "\"instance\":null,\"logs\":\"\"}"), 1);
 	sse_figures(sse, &f);
@@ -90,9 +94,7 @@ static void sse_end_all__nobody__done_from_the_loop(void **state)
 	all_ended = false;
 	sse_end_all(sse, on_ended, &all_ended);
 	assert_false(all_ended);
-	for (int i = 0; i < 100 && !all_ended; i++)
-		run_ms(10);
-	assert_true(all_ended);
+	UNTIL(all_ended);
 }
 
 static void sse_end_all__reader_takes_nothing__aborted_after_two_seconds(void **state)
@@ -106,10 +108,9 @@ static void sse_end_all__reader_takes_nothing__aborted_after_two_seconds(void **
 	publish(SSE_UPDATE, "00000001", 1, NULL);
 	settle();
 	sse_end_all(sse, on_ended, &all_ended);
-	for (int i = 0; i < 300 && !all_ended; i++)
-		run_ms(10);
-	assert_true(all_ended && s->aborted && good->ended);
-	assert_true(np_mono_diff_ms(np_mono_now(), start) < 2500);
+	UNTIL(all_ended); /* a sweep would come later than PATIENCE_MS */
+	assert_true(s->aborted && good->ended);
+	assert_true(np_mono_diff_ms(np_mono_now(), start) >= 2000);
 }
 
 static void on_close__at_any_time__reader_gone(void **state)
