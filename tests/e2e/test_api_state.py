@@ -155,8 +155,10 @@ def test_control_plane_dies(one):
     assert one.plane() == plane and works(visitor)
     x = one.wait_instance(one.id, status="running", tcps=1)
     assert x["restart"] and one.get(b)["status"] == "stopped"
-    one.wait_instance(one.id, tcprx=256 + 72)  # four blocks and three times 24 bytes: adopted with its counters
+    # Five blocks and three times 24 bytes, no more to come: adopted with its counters, each byte once.
+    one.wait_instance(one.id, tcprx=5 * 64 + 3 * 24)
     assert works(visitor)
+    one.wait_instance(one.id, tcprx=6 * 64 + 3 * 24)
     one.patch(one.id, action="stop")
     one.wait_instance(one.id, status="stopped")
 
