@@ -130,15 +130,13 @@ enum np_err np_proof_make(enum np_proof_side side, const uint8_t k[NP_K_LEN],
 	const char *label = side == NP_PROOF_CLIENT ? "nodepass client" : "nodepass server";
 	size_t n = strlen(label) + 1; /* its NUL is the separator */
 	uint8_t in[LABEL_MAX + NP_EXPORTER_LEN + SHA256_LEN];
-	enum np_err err;
+	enum np_err err = NP_ECRYPTO;
 
 	memcpy(in, label, n);
 	memcpy(in + n, e, NP_EXPORTER_LEN);
 	n += NP_EXPORTER_LEN;
-	if (EVP_Q_digest(NULL, "SHA256", NULL, transcript, len, in + n, NULL) != 1)
-		return NP_ECRYPTO;
-	n += SHA256_LEN;
-	err = hmac_cut(k, NP_K_LEN, in, n, out);
+	if (EVP_Q_digest(NULL, "SHA256", NULL, transcript, len, in + n, NULL) == 1)
+		err = hmac_cut(k, NP_K_LEN, in, n + SHA256_LEN, out);
 	np_wipe(in, sizeof in);
 	return err;
 }
