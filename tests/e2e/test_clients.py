@@ -65,6 +65,7 @@ def curl(master, line):
 
 
 @need("curl", "sshd", "ssh", "ssh-keygen")
+@pytest.mark.sanitize
 def test_curl_lines_make_a_tunnel_that_carries_ssh(master, bench):
     ssh = bench.keep(Ssh(bench.folder, bench.addr(9)))
     tunnel, visit = bench.addr(2), bench.addr(3)

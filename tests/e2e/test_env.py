@@ -171,6 +171,7 @@ def test_service_cooldown__longest_pause_between_attempts(bench, cooldown, attem
     assert low < gaps[-1] and gaps[len(gaps) // 2] < high * SLACK
 
 
+@pytest.mark.sanitize
 def test_semaphore_limit__visitors_that_wait_for_a_channel(bench):
     t = bench.link("reverse", 0, start=False, server_env={"NP_SEMAPHORE_LIMIT": "64", "NP_POOL_GET_TIMEOUT": "60s"})
     t.start_server()
@@ -179,7 +180,7 @@ def test_semaphore_limit__visitors_that_wait_for_a_channel(bench):
     assert sum(how_it_ends(s, 0.05) is not None for s in held) == 6
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, pytest.param(3, marks=pytest.mark.sanitize)])
 def test_workers__threads_that_move_bytes(bench, n):
     t = bench.link("single", env={"NP_WORKERS": str(n)})
     socks = [bench.dial(t.visit) for _ in range(12)]
@@ -220,7 +221,7 @@ def stalled(bench, env):
         over.set()
 
 
-@pytest.mark.parametrize("size", [65536, 524288])
+@pytest.mark.parametrize("size", [pytest.param(65536, marks=pytest.mark.sanitize), 524288])
 def test_pipe_size__of_a_spliced_direction(bench, size):
     with stalled(bench, {"NP_PIPE_SIZE": str(size), "NP_RELAY": "splice"}) as t:
         wait_for(lambda: f"a pipe of {size}: {pipe_sizes(t.client)}", lambda: size in pipe_sizes(t.client))
@@ -233,7 +234,7 @@ def test_relay__copy__no_pipe(bench):
         assert 131072 not in pipe_sizes(t.client)
 
 
-@pytest.mark.parametrize("offload", [0, 1])
+@pytest.mark.parametrize("offload", [0, pytest.param(1, marks=pytest.mark.sanitize)])
 def test_udp_offload__sockets_ask_for_several_datagrams_at_once(bench, offload):
     """The socket's own option, of a copy of its descriptor (pidfd_getfd)."""
     t = bench.link("single", udp=True, env={"NP_UDP_OFFLOAD": str(offload)})

@@ -23,7 +23,7 @@ def wait_listening(addr, proto="tcp"):
 
 # ------------------------------------------------------------------ auto-detection
 
-@pytest.mark.parametrize("query", ["", "?mode=0", "?mode="])
+@pytest.mark.parametrize("query", [pytest.param("", marks=pytest.mark.sanitize), "?mode=0", "?mode="])
 def test_server_mode_0__target_address_free__receives(bench, query):
     tunnel, visit, target = bench.addr(1), bench.addr(2), bench.tcp_target()
     s = server(bench, tunnel, text_of(visit), query)
@@ -64,7 +64,7 @@ def test_client_mode_0__tunnel_address_free__single_end(bench, query):
     c.wait_line(r"(?i)single", "INFO")
 
 
-@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("mode", [pytest.param(1, marks=pytest.mark.sanitize), 2])
 def test_client_mode_0__tunnel_address_taken__joins_the_server(bench, mode):
     tunnel, visit, target = bench.addr(1), bench.addr(2), bench.tcp_target()
     a, b = (visit, target.addr) if mode == 1 else (target.addr, visit)
@@ -125,7 +125,7 @@ def test_forward_client__target_address_taken__status_1_and_one_error_that_names
 
 # ------------------------------------------------------------------ forms of addresses
 
-@over(tls=(0, 1))
+@over(tls=(0, 1), sanitize=("reverse-1", "single"))
 def test_ipv6__tunnel_target_and_visitors(bench, flow, tls):
     target = bench.tcp_target(addr=bench.addr("::1"))
     t = bench.link(flow, tls, target=target, udp=True, visit=bench.addr("::1"), tunnel=bench.addr("::1"))
@@ -185,7 +185,7 @@ def test_targets__three__used_in_turn(bench, flow, tls):
     assert [f.busy for f in farms] == [4, 4, 4]
 
 
-@flows
+@over(sanitize=("reverse-0", "forward-0", "single"))
 def test_targets__one_refuses__visitor_does_not_notice(bench, flow, tls):
     a, b, dead = bench.farm(h=9), bench.farm(h=10), bench.addr(11)
     t = bench.link(flow, tls, targets=",".join(text_of(x) for x in (dead, a.addr, b.addr)))
@@ -212,7 +212,7 @@ def test_targets__all_refuse__visitor_is_ended_with_that_reason(bench, flow, tls
 
 # ------------------------------------------------------------------ TLS for visitors of a single end
 
-@pytest.mark.parametrize("tls", [1, 2])
+@pytest.mark.parametrize("tls", [pytest.param(1, marks=pytest.mark.sanitize), 2])
 def test_single_end_tls__terminated_for_visitors(bench, tls):
     files = {"crt": bench.certs.crt, "key": bench.certs.key} if tls == 2 else {}
     t = bench.link("single", client={"tls": tls, **files})
@@ -230,7 +230,7 @@ def test_single_end_tls__terminated_for_visitors(bench, tls):
     assert t.client.wait_ends(1, "tls_failed")
 
 
-@over(DUAL)
+@over(DUAL, sanitize=("forward-0",))
 def test_two_tunnels_side_by_side__one_ends__the_other_goes_on(bench, flow, tls):
     """Two tunnels side by side on one host share nothing: ending one leaves the other."""
     a, b = bench.link(flow, tls), bench.link(flow, tls)

@@ -14,7 +14,7 @@ def link(bench, names, flow, target, port, **kw):
     return bench.link(flow, 0, targets=f"{target}:{port}", **{at: names.kw}, **kw)
 
 
-@flows
+@over(sanitize=("reverse-0", "single"))
 def test_lifetime_over__new_address_is_used(bench, names, flow, tls):
     a = bench.tcp_target(h=9)
     b = bench.tcp_target(addr=(bench.host(10), a.addr[1]))
@@ -41,7 +41,7 @@ def test_within_its_lifetime__asked_once(bench, names, flow, tls):
 
 
 @pytest.mark.parametrize("how", ["broken", "silent", "gone"])
-@flows
+@over(sanitize=("forward-0",))
 def test_resolver_fails__last_good_answer_stays_in_use(bench, names, flow, tls, how):
     a = bench.tcp_target(h=9)
     names.table["lasting.test"] = [a.addr[0]]
@@ -70,6 +70,7 @@ def test_all_addresses_are_tried__both_families(bench, names, flow, tls):
     assert all(ask(t.visit) for _ in range(5)) and len(a.peers) == 5
 
 
+@pytest.mark.sanitize
 def test_first_address_is_silent__the_other_family_is_next_after_250_ms(bench, names):
     """RFC 8305: families alternate. An address that drops everything costs a quarter of a second, no more."""
     mute = bench.mute_target()

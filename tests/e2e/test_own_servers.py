@@ -70,6 +70,7 @@ def test_started_again__the_order_of_ids_decides_nothing(masters, how):
     assert "address already in use" not in m.node.log()
 
 
+@pytest.mark.sanitize
 def test_side_by_side__requests_that_meet(masters):
     """Both POSTs under way at once: served, or the server is told by whom the address is taken."""
     m = masters()
@@ -87,7 +88,7 @@ def test_side_by_side__requests_that_meet(masters):
         t.wait_served()
 
 
-@pytest.mark.parametrize("way", ["restart", "mode"])
+@pytest.mark.parametrize("way", ["restart", pytest.param("mode", marks=pytest.mark.sanitize)])
 def test_server_comes_second__named_and_mended(masters, way):
     """What a client chose stands; the server says who has its address, and gets it when that one begins anew."""
     m = masters()
