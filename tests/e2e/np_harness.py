@@ -41,11 +41,16 @@ def binary_missing():
     return f"no program at {NODEPASS}: build it, or set NODEPASS_BIN to the folder it is in"
 
 
-def instrumented():
-    """Built for a sanitizer: what it holds of memory says nothing of the program."""
+def built_with(*symbols):
+    """Is one of them in the data plane's program?"""
     with open(os.path.join(BIN, "nodepass-dataplane"), "rb") as f, \
             mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
-        return m.find(b"__asan_init") != -1 or m.find(b"__tsan_init") != -1
+        return any(m.find(x) != -1 for x in symbols)
+
+
+def instrumented():
+    """Built for a sanitizer: what it holds of memory says nothing of the program."""
+    return built_with(b"__asan_init", b"__tsan_init")
 
 
 # ------------------------------------------------------------------ log lines

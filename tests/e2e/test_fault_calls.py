@@ -9,7 +9,7 @@ import time
 import pytest
 
 from np_fault import SHORT, Shim
-from np_harness import NODEPASS, good_key, over
+from np_harness import NODEPASS, built_with, good_key, instrumented, over
 from np_net import ask, ask_dgram, dial, is_listening, read_n, served, text_of, wait_for
 from np_world import outcome
 from test_handshake import CONTROL, no_verify
@@ -27,9 +27,8 @@ DAY_CALLS = {
 
 @pytest.fixture
 def shim(bench, tmp_path, tmp_path_factory):
-    with open(NODEPASS + "-dataplane", "rb") as f:
-        if b"__asan_init" in f.read() or b"__tsan_init" in open(NODEPASS + "-dataplane", "rb").read():
-            pytest.skip("a preloaded allocator and a sanitizer do not go together")
+    if instrumented():
+        pytest.skip("a preloaded allocator and a sanitizer do not go together")
     s = Shim(tmp_path, tmp_path_factory.getbasetemp())
     yield s
     s.disarm()
@@ -66,6 +65,8 @@ def start_once(bench, shim, url, addr, serves, call, error, skip):
                          [pytest.param("memory", 2000, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
 def test_start__each_call_fails_in_turn__serves_or_says_why(bench, shim, core, call, most):
     """A single-end client, and a server that makes its certificate: some of its thousands of allocations, or half."""
+    if call == "memory" and built_with(b"__gcov_"):
+        pytest.skip("what gcov allocates at the start fails, too, and gcov does not survive it")
     if core == "client":
         addr, serves = bench.addr(2), lambda a: served(a, 5)
         url = f"client://{text_of(addr)}/{text_of(bench.farm().addr)}?mode=1&min=0"
