@@ -357,6 +357,7 @@ void instance_stop(struct instance *inst)
 	inst->stopping = true;
 	resolve_cancel(&inst->resolving);
 	pool_refuse_all(inst, (enum np_reason)atomic_load(&inst->end_reason));
+	arrivals_refuse_all(inst, (enum np_reason)atomic_load(&inst->end_reason));
 	instance_close_visitors(inst);
 	atomic_store(&inst->draining, true);
 	if (inst->mode == MODE_CLIENT)

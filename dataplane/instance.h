@@ -8,6 +8,7 @@
 #ifndef NP_INSTANCE_H
 #define NP_INSTANCE_H
 
+#include "arrivals.h"
 #include "core/bucket.h"
 #include "core/fair.h"
 #include "core/proof.h"
@@ -140,6 +141,7 @@ struct instance {
 	struct server *server; /* owned; by mode, one of the three */
 	struct client *client;
 	struct single *single;
+	struct arrivals arrivals;    /* of a single-end client's visitors */
 	struct tls_files *tls_files; /* owned; identity and its reload, NULL = none */
 
 	struct shard *_Atomic
@@ -156,8 +158,6 @@ struct instance {
 	_Atomic uint32_t lines, lines_suppressed; /* session-end lines of this second */
 	_Atomic uint32_t trace_queries;		  /* on their way between workers */
 	uint8_t trace_base[8];			  /* random; see pool_assign */
-	struct worker *handed_to;		  /* single-end: where the last visitor went */
-	_Atomic uint32_t handing;		  /* so many are on their way there */
 	_Atomic int64_t ping_us;		  /* round trip of the control channel; -1 = none */
 	_Atomic uint32_t pool_seen;		  /* instance_pool_idle, looked at once a second */
 	_Atomic int64_t dial_us;		  /* last connect to a target; -1 = none */

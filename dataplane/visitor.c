@@ -380,8 +380,7 @@ void visitor_tick(struct visitor *v, struct np_mono now)
 		visitor_sniff_expired(v);
 }
 
-/* On the worker it was given to. */
-static void visitor_begin(struct visitor *v)
+void visitor_begin(struct visitor *v)
 {
 	struct shard *sh = v->shard;
 
@@ -406,18 +405,6 @@ static void visitor_begin(struct visitor *v)
 	v->ev_added = true;
 	v->deadline = np_mono_add_ms(v->start, runtime.env.handshake_timeout_ms);
 	visitor_next(v);
-}
-
-static void on_begin_mail(struct worker *w, struct mail *m)
-{
-	struct visitor *v = (struct visitor *)((char *)m - offsetof(struct visitor, mail));
-
-	struct instance *inst = v->inst;
-
-	(void)w;
-	NP_CHECK_MAGIC(v, VISITOR_MAGIC);
-	visitor_begin(v);
-	atomic_fetch_sub_explicit(&inst->handing, 1, memory_order_release);
 }
 
 /* Only the home worker may ask for the context. */
@@ -449,22 +436,10 @@ void visitor_local(int fd, struct np_addr *out)
 	np_addr_unmap(out);
 }
 
-/*
- * Single-end visitors are spread over the workers, and their targets see them in the order in which
- * they came: while one is on its way to another worker, those behind it go the same way.
- */
-static struct worker *visitor_worker(struct instance *inst)
-{
-	if (inst->mode != MODE_SINGLE)
-		return inst->home;
-	if (atomic_load_explicit(&inst->handing, memory_order_acquire) == 0)
-		inst->handed_to = worker_pick();
-	return inst->handed_to;
-}
-
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 {
-	struct worker *w = visitor_worker(inst);
+	struct worker *w =
+	    inst->mode == MODE_SINGLE ? arrivals_turn(&inst->arrivals) : inst->home;
 	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
 	struct visitor *v = np_calloc(1, sizeof(*v));
 
@@ -502,14 +477,11 @@ void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 		visitor_refuse(v, NP_REASON_NO_MEMORY);
 		return;
 	}
-	if (inst->mode == MODE_SINGLE)
-		single_take(inst, v);
 	v->shard = sh;
-	if (w == inst->home) {
+	if (inst->mode != MODE_SINGLE) {
 		visitor_begin(v);
 		return;
 	}
-	atomic_fetch_add_explicit(&inst->handing, 1, memory_order_relaxed);
-	v->mail.deliver = on_begin_mail;
-	worker_post(w, &v->mail);
+	single_take(inst, v);
+	arrivals_add(inst, v);
 }

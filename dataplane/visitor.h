@@ -65,6 +65,8 @@ void visitor_to_home(struct visitor *v);
 void visitor_tick(struct visitor *v, struct np_mono now);
 /* visitor_local - the address that the visitor behind @fd came to; len 0 = unknown. */
 void visitor_local(int fd, struct np_addr *out);
+/* visitor_begin - what is to be done before it is served, then it is. Thread: its shard's worker. */
+void visitor_begin(struct visitor *v);
 /* visitor_accept - takes @fd (just accepted, non-blocking). Thread: home. */
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer);
 /* visitor_adopt - one of an instance that @inst replaced goes on here; it has no slot. Thread: home of

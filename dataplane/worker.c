@@ -86,6 +86,26 @@ struct worker *worker_pick(void)
 	return best;
 }
 
+/* Sessions come and go: by so much more a worker's load may be above the least. */
+static uint32_t load_most(uint32_t least)
+{
+	return least + least / 4 + 8;
+}
+
+struct worker *worker_after(const struct worker *w)
+{
+	struct worker *next = worker_pick();
+	uint32_t most = load_most(atomic_load_explicit(&next->load, memory_order_relaxed));
+
+	for (unsigned i = 1; w != NULL && i <= nworkers; i++) {
+		struct worker *turn = &workers[(w->index + i) % nworkers];
+
+		if (atomic_load_explicit(&turn->load, memory_order_relaxed) <= most)
+			return turn;
+	}
+	return next;
+}
+
 void worker_post(struct worker *w, struct mail *m)
 {
 	struct worker_private *p = w->p;

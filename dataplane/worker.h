@@ -76,8 +76,12 @@ enum np_err worker_attach(struct event_base *base, struct worker **out) NP_MUST_
 void worker_detach(struct worker *w);
 unsigned workers_count(void);
 struct worker *worker_at(unsigned index);
-/* worker_pick - the least loaded one, ties in turn. Thread: any. */
+/*
+ * worker_pick - the least loaded one, ties in turn. worker_after - the next in turn behind @w, but
+ * none that carries clearly more than another; @w NULL: as worker_pick. Thread: any.
+ */
 struct worker *worker_pick(void);
+struct worker *worker_after(const struct worker *w);
 /* worker_self - the calling worker, NULL on other threads. */
 struct worker *worker_self(void);
 
