@@ -18,8 +18,9 @@ static unsigned run_length(const struct worker *w)
 	return load / 4 < ARRIVALS_RUN_MAX ? 1 + load / 4 : ARRIVALS_RUN_MAX;
 }
 
-struct worker *arrivals_turn(struct arrivals *a)
+struct worker *arrivals_turn(struct arrivals *a, struct np_mono now)
 {
+	(void)np_storm_came(&a->storm, now);
 	if (a->left == 0) {
 		a->turn = worker_after(a->turn);
 		a->left = run_length(a->turn);
@@ -78,7 +79,7 @@ static void arrivals_run(struct instance *inst)
 	while ((v = a->line) != NULL) {
 		struct worker *w = v->shard->worker;
 
-		if (w != a->way && !way_is_clear(a))
+		if (w != a->way && !a->storm.on && !way_is_clear(a))
 			return;
 		DL_DELETE(a->line, v);
 		if (w == inst->home) {

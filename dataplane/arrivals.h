@@ -3,11 +3,13 @@
  *
  * They go to the workers in turn, so that all have the same to do: by the number of sessions alone,
  * the worker that gets less of a CPU would get ever less to do, too. Targets see them in the order in
- * which they came: who is to go elsewhere than those before it waits until these have been begun.
+ * which they came, but in a storm: who is to go elsewhere than those before it waits until these have
+ * been begun.
  */
 #ifndef NP_ARRIVALS_H
 #define NP_ARRIVALS_H
 
+#include "core/storm.h"
 #include "reason.h"
 #include "worker.h"
 
@@ -25,6 +27,7 @@ enum arrivals_call { CALL_NONE = 0, CALL_WANTED, CALL_SENT };
 struct arrivals {
 	struct worker *turn;	 /* whose turn it is; NULL = nobody came yet */
 	unsigned left;		 /* so many more are its */
+	struct np_storm storm;	 /* while it is on, nobody waits for another */
 	struct visitor *line;	 /* list: they wait for those before them */
 	struct worker *way;	 /* where those on their way go */
 	_Atomic uint32_t on_way; /* how many they are */
@@ -32,8 +35,8 @@ struct arrivals {
 	struct mail mail;	 /* the call */
 };
 
-/* arrivals_turn - the worker that the next visitor goes to. Thread: home. */
-struct worker *arrivals_turn(struct arrivals *a);
+/* arrivals_turn - the worker that the next visitor, who came at @now, goes to. Thread: home. */
+struct worker *arrivals_turn(struct arrivals *a, struct np_mono now);
 /* arrivals_add - @v, whose shard is that of its worker, is begun there when its time has come. Thread:
  * home. */
 void arrivals_add(struct instance *inst, struct visitor *v);

@@ -125,7 +125,8 @@ bool dial_order_enter(struct dial_order *o, struct worker *worker, struct sessio
 	if (workers_count() == 1)
 		return true; /* they come as they came */
 	pthread_mutex_lock(&o->lock);
-	now = !counts_up(o, s->trace) || n <= o->last + 1 || n - o->last > ORDER_AHEAD_MAX;
+	now = np_storm_came(&o->storm, worker_pass_now(worker)) || !counts_up(o, s->trace) ||
+	      n <= o->last + 1 || n - o->last > ORDER_AHEAD_MAX;
 	if (!now) {
 		s->order_wait = wait_new(o, worker, s);
 		now = s->order_wait == NULL;

@@ -4,12 +4,13 @@
  *
  * The trace ids of a session's visitors count up (docs/PROTOCOL.md). An OPEN that is ahead of one not
  * seen yet waits for it, ORDER_WAIT_MS at most: it is on its way on another channel, or another worker
- * has not come to it. Ids that do not count up are dialled as they come.
+ * has not come to it. Ids that do not count up are dialled as they come, and so is everything in a storm.
  */
 #ifndef NP_DIAL_ORDER_H
 #define NP_DIAL_ORDER_H
 
 #include "core/proxyproto.h"
+#include "core/storm.h"
 #include "worker.h"
 
 #include <pthread.h>
@@ -27,6 +28,7 @@ struct dial_order {
 	uint8_t base[ORDER_BASE_LEN];
 	uint64_t last; /* dialled, and all before it as far as was waited for */
 	struct order_wait *waiting;
+	struct np_storm storm;
 };
 
 void dial_order_init(struct dial_order *o);

@@ -438,8 +438,9 @@ void visitor_local(int fd, struct np_addr *out)
 
 void visitor_accept(struct instance *inst, int fd, const struct np_addr *peer)
 {
-	struct worker *w =
-	    inst->mode == MODE_SINGLE ? arrivals_turn(&inst->arrivals) : inst->home;
+	struct worker *w = inst->mode == MODE_SINGLE
+			       ? arrivals_turn(&inst->arrivals, worker_pass_now(inst->home))
+			       : inst->home;
 	struct shard *home = instance_shard(inst, inst->home), *sh = instance_shard(inst, w);
 	struct visitor *v = np_calloc(1, sizeof(*v));
 

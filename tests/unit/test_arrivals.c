@@ -14,17 +14,19 @@
 #include <cmocka.h>
 
 #define WORKERS	 3
-#define VISITORS 96
+#define VISITORS NP_STORM_MANY
+#define STORM	 (NP_STORM_MANY + 8)
 
 static struct bed {
 	struct instance inst;
 	struct shard shard[WORKERS];
 	struct shard *_Atomic shards[WORKERS];
-	struct visitor visitor[VISITORS];
+	struct visitor visitor[STORM];
 	_Atomic unsigned begun, astray, swapped;
 	unsigned of[WORKERS], refused;
 	enum np_reason reason;
 	bool waited, waits_on;
+	struct np_mono now;
 	sem_t all, gate;
 } bed;
 
@@ -76,7 +78,7 @@ static int bed_close(void **state)
 static void arrive(unsigned i)
 {
 	struct visitor *v = &bed.visitor[i];
-	struct worker *w = arrivals_turn(&bed.inst.arrivals);
+	struct worker *w = arrivals_turn(&bed.inst.arrivals, bed.now);
 
 	v->inst = &bed.inst;
 	v->shard = &bed.shard[w->index];
@@ -156,7 +158,49 @@ static void arrivals__one_who_carries_more__is_passed_over(void **state)
 	(void)state;
 	atomic_store(&worker_at(1)->load, 100);
 	for (unsigned i = 0; i < 4 * ARRIVALS_RUN_MAX; i++)
-		assert_ptr_not_equal(arrivals_turn(&bed.inst.arrivals), worker_at(1));
+		assert_ptr_not_equal(arrivals_turn(&bed.inst.arrivals, bed.now), worker_at(1));
+}
+
+/* Those beyond what is kept in order go at once, wherever those before them are. */
+static void all_of_a_storm(struct worker *w, void *arg)
+{
+	(void)w, (void)arg;
+	for (unsigned i = 0; i < STORM; i++)
+		arrive(i);
+	bed.waited = bed.inst.arrivals.line != NULL;
+}
+
+static void hold_up_others(struct on_worker *held)
+{
+	for (unsigned i = 1; i < WORKERS; i++) {
+		held[i] = (struct on_worker){.mail.deliver = on_worker_deliver, .fn = wait_at_gate};
+		sem_init(&held[i].done, 0, 0);
+		worker_post(worker_at(i), &held[i].mail);
+	}
+}
+
+static void let_others_go_on(struct on_worker *held)
+{
+	for (unsigned i = 1; i < WORKERS; i++)
+		sem_post(&bed.gate);
+	for (unsigned i = 1; i < WORKERS; i++) {
+		assert_true(on_worker_wait(&held[i].done));
+		sem_destroy(&held[i].done);
+	}
+}
+
+static void arrivals__storm__nobody_waits_for_another(void **state)
+{
+	struct on_worker held[WORKERS];
+
+	(void)state;
+	hold_up_others(held);
+	assert_true(on_worker(bed.inst.home, all_of_a_storm, NULL));
+	assert_false(bed.waited);
+	let_others_go_on(held);
+	let_all_begin();
+	assert_int_equal(atomic_load(&bed.begun), STORM);
+	assert_int_equal(bed.astray, 0);
 }
 
 /* Home's own visitor waits for one on its way to a worker that is busy, and so does what is behind it. */
@@ -178,19 +222,12 @@ static void arrivals__end_of_the_instance__refuses_the_line(void **state)
 	struct on_worker held[WORKERS];
 
 	(void)state;
-	for (unsigned i = 1; i < WORKERS; i++) {
-		held[i] = (struct on_worker){.mail.deliver = on_worker_deliver, .fn = wait_at_gate};
-		sem_init(&held[i].done, 0, 0);
-		worker_post(worker_at(i), &held[i].mail);
-	}
+	hold_up_others(held);
 	assert_true(on_worker(bed.inst.home, one_is_held_up, NULL));
 	assert_true(bed.waited && !bed.waits_on);
 	assert_int_equal(bed.refused, 1);
 	assert_int_equal(bed.reason, NP_REASON_SHUTDOWN);
-	for (unsigned i = 1; i < WORKERS; i++)
-		sem_post(&bed.gate);
-	for (unsigned i = 1; i < WORKERS; i++)
-		assert_true(on_worker_wait(&held[i].done));
+	let_others_go_on(held);
 	let_all_begin(); /* the call home comes late, and finds nobody */
 	assert_int_equal(atomic_load(&bed.inst.arrivals.on_way), 0);
 	assert_int_equal(bed.astray + bed.swapped, 0);
@@ -208,6 +245,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(arrivals__few__go_one_by_one, bed_open, bed_close),
 	    cmocka_unit_test_setup_teardown(arrivals__one_who_carries_more__is_passed_over,
 					    bed_open, bed_close),
+	    cmocka_unit_test_setup_teardown(arrivals__storm__nobody_waits_for_another, bed_open,
+					    bed_close),
 	    cmocka_unit_test_setup_teardown(arrivals__end_of_the_instance__refuses_the_line,
 					    bed_open, bed_close),
 	};
