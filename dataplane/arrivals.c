@@ -29,6 +29,13 @@ struct worker *arrivals_turn(struct arrivals *a, struct np_mono now)
 	return a->turn;
 }
 
+/* On the visitor's worker: from here on its session counts instead. */
+static void begin(struct visitor *v)
+{
+	atomic_fetch_sub_explicit(&v->shard->worker->load, 1, memory_order_relaxed);
+	visitor_begin(v);
+}
+
 static void on_call(struct worker *w, struct mail *m)
 {
 	struct instance *inst =
@@ -48,7 +55,7 @@ static void on_begin(struct worker *w, struct mail *m)
 	int wanted = CALL_WANTED;
 
 	(void)w;
-	visitor_begin(v);
+	begin(v);
 	if (atomic_fetch_sub(&a->on_way, 1) != 1 ||
 	    !atomic_compare_exchange_strong(&a->call, &wanted, CALL_SENT))
 		return;
@@ -83,7 +90,7 @@ static void arrivals_run(struct instance *inst)
 			return;
 		DL_DELETE(a->line, v);
 		if (w == inst->home) {
-			visitor_begin(v);
+			begin(v);
 			continue;
 		}
 		a->way = w;
@@ -95,6 +102,8 @@ static void arrivals_run(struct instance *inst)
 
 void arrivals_add(struct instance *inst, struct visitor *v)
 {
+	/* Whoever is dealt next goes by what is on its way, too. */
+	atomic_fetch_add_explicit(&v->shard->worker->load, 1, memory_order_relaxed);
 	DL_APPEND(inst->arrivals.line, v);
 	arrivals_run(inst);
 }
@@ -105,6 +114,7 @@ void arrivals_refuse_all(struct instance *inst, enum np_reason reason)
 
 	while ((v = inst->arrivals.line) != NULL) {
 		DL_DELETE(inst->arrivals.line, v);
+		atomic_fetch_sub_explicit(&v->shard->worker->load, 1, memory_order_relaxed);
 		v->shard = inst->shards[inst->home->index]; /* it never left */
 		visitor_refuse(v, reason);
 	}

@@ -51,9 +51,10 @@ struct grave {
 struct worker {
 	unsigned index;
 	struct event_base *base;
-	uint8_t *scratch;      /* owned; WORKER_SCRATCH bytes */
-	uint32_t random;       /* state of worker_random */
-	_Atomic uint32_t load; /* sessions and handshakes it carries, for the choice of a worker */
+	uint8_t *scratch; /* owned; WORKER_SCRATCH bytes */
+	uint32_t random;  /* state of worker_random */
+	_Atomic uint32_t
+	    load; /* sessions, handshakes, visitors on their way: for the choice of a worker */
 	struct resolver *resolver;	     /* owned; see resolve.h */
 	struct pipe_pool *pipes;	     /* owned; see pipe.h */
 	struct udp_io *udp;		     /* owned; NULL before the first use; see udp_io.h */
