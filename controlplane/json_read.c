@@ -124,7 +124,7 @@ enum np_err json_parse(const char *text, size_t len, struct json_doc **out)
 	if (d == NULL)
 		return NP_ENOMEM;
 	pthread_once(&once, hooks_install);
-	np_buf_init(&clean, len < SIZE_MAX / 4 ? len * 3 + 1 : 0);
+	np_buf_init(&clean, len < UINT32_MAX / 4 ? len * 3 + 1 : 0);
 	no_memory = false;
 	tidy(text, len, &clean);
 	if (np_buf_cstr(&clean) != NULL && np_buf_len(&clean) > 0)

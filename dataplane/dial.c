@@ -30,21 +30,25 @@ static void dial_release(struct grave *g)
 
 static void attempt_end(struct dial_attempt *a)
 {
+	struct dial_attempt **slot = a->dial->attempt;
+
+	while (*slot != a)
+		slot++;
+	*slot = NULL;
 	event_del(&a->event);
 	if (a->fd != -1)
 		close(a->fd);
-	a->fd = -1;
 	a->target->in_flight--;
 	a->dial->in_flight--;
-	a->dial = NULL;
+	np_free(a);
 }
 
 /* Everything that could still call back; the result stays. */
 static void dial_stop(struct dial *d)
 {
 	for (size_t i = 0; i < DIAL_ATTEMPTS_MAX; i++)
-		if (d->attempt[i].dial != NULL)
-			attempt_end(&d->attempt[i]);
+		if (d->attempt[i] != NULL)
+			attempt_end(d->attempt[i]);
 	for (size_t i = 0; i < d->ntargets; i++) {
 		resolve_cancel(&d->target[i].request);
 		np_free(d->target[i].addr);
@@ -157,21 +161,24 @@ static void attempt_on_writable(evutil_socket_t fd, short what, void *arg)
 /* attempt_start - false: this address failed at once, the caller goes on with the next. */
 static bool attempt_start(struct dial *d, struct dial_target *t, const struct np_addr *addr)
 {
-	struct dial_attempt *a = d->attempt;
+	struct dial_attempt **slot = d->attempt, *a = np_malloc(sizeof(*a));
 	const char *call = "connect";
 	int err;
 
-	while (a->dial != NULL)
-		a++;
-	a->started = np_mono_now();
+	if (a == NULL) {
+		dial_note_errno(d, call, addr, ENOMEM);
+		return false;
+	}
+	*a = (struct dial_attempt){.dial = d, .target = t, .addr = *addr, .started = np_mono_now()};
 	a->fd = dial_socket_connect(addr, d->source.len > 0 ? &d->source : NULL, &call, &err);
 	if (a->fd == -1) {
+		np_free(a);
 		dial_note_errno(d, call, call[0] == 'b' ? &d->source : addr, err);
 		return false;
 	}
-	a->dial = d;
-	a->target = t;
-	a->addr = *addr;
+	while (*slot != NULL)
+		slot++;
+	*slot = a;
 	d->in_flight++;
 	t->in_flight++;
 	event_assign(&a->event, d->worker->base, a->fd, EV_WRITE, attempt_on_writable, a);
@@ -249,9 +256,9 @@ static void dial_timed_out(struct dial *d)
 	char addr[NP_ADDR_TEXT_MAX];
 
 	for (size_t i = 0; i < DIAL_ATTEMPTS_MAX; i++) {
-		if (d->attempt[i].dial == NULL)
+		if (d->attempt[i] == NULL)
 			continue;
-		np_addr_format(&d->attempt[i].addr, addr);
+		np_addr_format(&d->attempt[i]->addr, addr);
 		dial_note_failure(d, NP_REASON_DIAL_TIMEOUT, ETIMEDOUT,
 				  "connect %s: no answer in time", addr);
 	}
@@ -298,6 +305,15 @@ static void dial_set_targets(struct dial *d, const struct dial_options *o)
 		d->target[0].port = np_addr_port(o->fixed);
 		dial_target_take(&d->target[0], o->fixed, 1);
 	}
+}
+
+void dial_targets(const struct dial *d, char *out, size_t max)
+{
+	char text[NP_HOST_MAX + 16] = "";
+
+	if (d->hostports != NULL)
+		np_hostport_format(&d->hostports[0], text, sizeof(text));
+	snprintf(out, max, "%.70s%s", text, d->ntargets > 1 ? ",..." : "");
 }
 
 struct dial_options dial_options_of(struct settings *st, int64_t timeout_ms)

@@ -54,6 +54,8 @@ typedef void (*dial_done_fn)(void *arg, const struct dial_result *r);
 enum np_err dial_start(struct worker *w, const struct dial_options *o, dial_done_fn done, void *arg,
 		       struct dial **out) NP_MUST_CHECK;
 void dial_cancel(struct dial *d);
+/* dial_targets - for the log: whom it dials, as configured; in @done, too. */
+void dial_targets(const struct dial *d, char *out, size_t max);
 
 /* dial_udp - a connected, non-blocking UDP socket to @addr from @source (NULL = any). fd or -1 with
  * errno. */

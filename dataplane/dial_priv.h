@@ -10,7 +10,7 @@
 #define DIAL_MAGIC 0x6469616cU
 
 struct dial_attempt {
-	struct dial *dial; /* NULL = free */
+	struct dial *dial;
 	struct dial_target *target;
 	struct event event;
 	int fd;
@@ -48,7 +48,7 @@ struct dial {
 	bool starting, ended;
 	bool exhausted; /* no descriptor or memory here: nothing more is tried */
 	unsigned in_flight;
-	struct dial_attempt attempt[DIAL_ATTEMPTS_MAX];
+	struct dial_attempt *attempt[DIAL_ATTEMPTS_MAX]; /* owned; NULL = free */
 	struct dial_result result; /* of the failures so far; in the end of the dial */
 	size_t current;		   /* the target started last; ntargets = none yet */
 	size_t ntargets;

@@ -21,14 +21,19 @@ static int64_t now_ns(void)
 
 /* What one direction may take before the next one has its turn: 5 ms of the rate, less when many
  * wait, so that a round takes half a second. */
-static size_t quantum(const struct instance *inst, int dir, uint64_t rate)
+static uint32_t quantum(const struct instance *inst, int dir, uint64_t rate)
 {
 	uint32_t waits = atomic_load_explicit(&inst->rate_waits[dir], memory_order_relaxed);
 	uint64_t q = rate / (waits > 100 ? 2 * (uint64_t)waits : 200);
 
 	if (q < RATE_QUANTUM_MIN)
 		return RATE_QUANTUM_MIN;
-	return q > RATE_QUANTUM_MAX ? RATE_QUANTUM_MAX : (size_t)q;
+	return q > RATE_QUANTUM_MAX ? RATE_QUANTUM_MAX : (uint32_t)q;
+}
+
+static struct session *session_of(struct session_wait *wait)
+{
+	return (struct session *)((char *)(wait - wait->dir) - offsetof(struct session, wait));
 }
 
 static void throttle_arm(struct shard *sh, int64_t wait_ns)
@@ -39,7 +44,7 @@ static void throttle_arm(struct shard *sh, int64_t wait_ns)
 
 static void throttle_enqueue(struct session_wait *wait, int64_t wait_ns)
 {
-	struct shard *sh = wait->session->shard;
+	struct shard *sh = session_of(wait)->shard;
 
 	if (!wait->queued) {
 		wait->queued = true;
@@ -82,7 +87,7 @@ size_t relay_grant(struct session *s, int dir, size_t want)
 	if (n == 0)
 		throttle_enqueue(wait, wait_ns);
 	else
-		wait->credit -= n < wait->credit ? n : wait->credit;
+		wait->credit -= n < wait->credit ? (uint32_t)n : wait->credit;
 	return n;
 }
 
@@ -145,7 +150,7 @@ static void throttle_run_dir(struct shard *sh, int dir)
 			np_bucket_refund(b, n);
 		}
 		throttle_dequeue(sh, wait);
-		throttle_go(wait->session, dir);
+		throttle_go(session_of(wait), dir);
 	}
 }
 

@@ -138,7 +138,8 @@ static void init_by_role(struct session *s)
 
 struct session *session_new(struct shard *sh, enum session_role role)
 {
-	struct session *s = np_calloc(1, sizeof(*s));
+	struct session *s = np_calloc(
+	    1, role == SESSION_SINGLE ? sizeof(*s) : offsetof(struct session, tunnel_end));
 
 	if (s == NULL)
 		return NULL;
@@ -149,8 +150,8 @@ struct session *session_new(struct shard *sh, enum session_role role)
 	s->task.run = session_task;
 	stream_init(&s->outer.stream, -1);
 	init_by_role(s);
-	s->wait[RATE_RX] = (struct session_wait){.session = s, .dir = RATE_RX};
-	s->wait[RATE_TX] = (struct session_wait){.session = s, .dir = RATE_TX};
+	s->wait[RATE_RX].dir = RATE_RX;
+	s->wait[RATE_TX].dir = RATE_TX;
 	s->start = s->last_active = worker_pass_now(sh->worker);
 	DL_APPEND(sh->sessions, s);
 	shard_wake(sh);
@@ -169,6 +170,10 @@ static void leave_tunnel(struct session *s)
 		ch->has_last_trace = true;
 		ch->last_delivered = s->delivered;
 		memcpy(ch->last_trace, s->trace, NP_TRACE_LEN);
+	}
+	if (s->role == SESSION_INGRESS) {
+		np_free(s->target_text);
+		s->target_text = NULL;
 	}
 	s->channel = NULL;
 	trace_forget(s);
@@ -208,14 +213,27 @@ static void session_let_go(struct session *s, bool abort)
 	worker_bury(sh->worker, &s->grave);
 }
 
-void session_end(struct session *s, enum np_reason reason, bool abort)
+void session_target(const struct session *s, char out[SESSION_TARGET_MAX])
+{
+	out[0] = '\0';
+	if (s->role == SESSION_INGRESS) {
+		if (s->target_text != NULL)
+			snprintf(out, SESSION_TARGET_MAX, "%s", s->target_text);
+	} else if (s->target.len > 0) {
+		np_addr_format(&s->target, out);
+	} else if (s->dial != NULL) {
+		dial_targets(s->dial, out, SESSION_TARGET_MAX);
+	}
+}
+
+void session_end_as(struct session *s, enum np_reason reason, bool abort, const char *target)
 {
 	struct shard *sh = s->shard;
 	struct np_mono now = worker_now(sh->worker);
 	struct session_record r = {
 	    .reason = reason,
 	    .visitor = &s->visitor,
-	    .target = s->target[0] != '\0' ? s->target : "-",
+	    .target = target[0] != '\0' ? target : "-",
 	    .rx = s->rx,
 	    .tx = s->tx,
 	    .ms = np_mono_diff_ms(now, s->start),
@@ -225,6 +243,14 @@ void session_end(struct session *s, enum np_reason reason, bool abort)
 	session_let_go(s, abort);
 	shard_record(sh, &r);
 	instance_slot_give(sh->inst);
+}
+
+void session_end(struct session *s, enum np_reason reason, bool abort)
+{
+	char target[SESSION_TARGET_MAX];
+
+	session_target(s, target);
+	session_end_as(s, reason, abort, target);
 }
 
 void session_abort(struct session *s, enum np_reason reason)
@@ -370,6 +396,8 @@ void session_start_ingress(struct channel *ch, struct visitor *v)
 
 void session_status(struct session *s, uint8_t code, const char *text, size_t len)
 {
+	char target[SESSION_TARGET_MAX];
+
 	NP_ASSERT(s->role == SESSION_INGRESS);
 	if (code == NP_REASON_RETIRED) {
 		/* Promised: no dial took place. The turn still settles without a session. */
@@ -378,12 +406,13 @@ void session_status(struct session *s, uint8_t code, const char *text, size_t le
 		return;
 	}
 	channel_post_outcome(s->channel, code == 0);
-	np_log_escape(text, len, s->target, sizeof(s->target));
+	np_log_escape(text, len, target, sizeof(target));
 	if (code != 0) {
 		/* A reset only where bytes are lost. */
-		session_end(s, np_reason_of(code), np_buf_len(&s->kept) > 0);
+		session_end_as(s, np_reason_of(code), np_buf_len(&s->kept) > 0, target);
 		return;
 	}
+	s->target_text = np_strdup(target); /* without memory its line in the log lacks it */
 	session_set_state(s, SESSION_RUNNING);
 	np_buf_release(&s->kept);
 	s->last_active = worker_pass_now(s->shard->worker);

@@ -26,13 +26,12 @@ enum session_state {
 	SESSION_ENDED,
 };
 
-/* A direction that waits for the token bucket. */
+/* A direction that waits for the token bucket; element @dir of its session's. */
 struct session_wait {
 	struct session_wait *prev, *next; /* shard->throttled */
-	struct session *session;
-	int dir; /* RATE_RX, RATE_TX */
+	uint32_t credit; /* bytes left of its turn: it may take them before those who wait */
+	uint8_t dir;	 /* RATE_RX, RATE_TX */
 	bool queued;
-	size_t credit; /* bytes left of its turn: it may take them before those who wait */
 };
 
 /*
@@ -49,23 +48,26 @@ struct side {
 	bool shut_due; /* half-close that the socket did not take yet (TLS) */
 };
 
+/* Thousands are held: what only some need is in the unions, and the end is SINGLE's alone. */
 struct session {
 	unsigned magic;
+	enum session_role role;
+	enum session_state state;
+	uint8_t bulk[2]; /* by RATE_RX, RATE_TX: large reads in a row, see relay_priv.h */
 	struct grave grave;
 	struct shard *shard;
 	struct session *prev, *next; /* shard->sessions */
-	enum session_role role;
-	enum session_state state;
 	struct task task;
 	struct side outer; /* the visitor (ingress, single) or the target (egress) */
 	struct np_addr visitor, listener;
-	char target[SESSION_TARGET_MAX];
-	uint8_t bulk[2]; /* by RATE_RX, RATE_TX: large reads in a row, see relay_priv.h */
+	union {
+		struct np_addr target; /* EGRESS, SINGLE: who answered; len 0 = nobody so far */
+		char *target_text;     /* INGRESS, owned: what STATUS said; NULL = nothing so far */
+	};
 	uint64_t rx, tx;
 	struct np_mono start, last_active;
 	struct session_wait wait[2];
 	struct dial *dial; /* owned while DIALING */
-	/* By role: thousands of them are held. */
 	union {
 		struct {			 /* INGRESS, EGRESS */
 			struct channel *channel; /* borrowed; busy with this session */
@@ -81,6 +83,7 @@ struct session {
 			bool data_given;     /* a DATA byte was given to the channel's socket */
 			bool delivered;	     /* a byte was written to the target */
 			bool half_close_due; /* FIN came before the target was connected */
+			uint8_t tunnel_end;  /* they have no memory from here on */
 		};
 		struct {			  /* SINGLE */
 			struct side inner;	  /* the target */

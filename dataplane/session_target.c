@@ -31,17 +31,23 @@ static void send_status(struct channel *ch, enum np_reason reason, const char *t
 }
 
 /* STATUS != 0: ends the turn as a RESET does; then the session, if there is one. */
+static void egress_refuse_as(struct channel *ch, struct session *s, enum np_reason reason,
+			     const char *target)
+{
+	if (s != NULL)
+		session_end_as(s, reason, true, target);
+	send_status(ch, reason, target);
+	channel_reset(ch, reason); /* already sent as STATUS: the turn settles */
+	channel_flush(ch);
+}
+
 static void egress_refuse(struct channel *ch, struct session *s, enum np_reason reason)
 {
 	char target[SESSION_TARGET_MAX] = "";
 
-	if (s != NULL) {
-		memcpy(target, s->target, sizeof(target));
-		session_end(s, reason, true);
-	}
-	send_status(ch, reason, target);
-	channel_reset(ch, reason); /* already sent as STATUS: the turn settles */
-	channel_flush(ch);
+	if (s != NULL)
+		session_target(s, target);
+	egress_refuse_as(ch, s, reason, target);
 }
 
 static bool write_proxy_header(struct session *s, struct stream *to)
@@ -65,15 +71,19 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 {
 	struct session *s = arg;
 	struct channel *ch = s->channel;
+	char target[SESSION_TARGET_MAX];
 
-	s->dial = NULL;
 	if (r->fd == -1) {
 		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		egress_refuse(ch, s, r->reason);
+		session_target(s, target);
+		s->dial = NULL;
+		egress_refuse_as(ch, s, r->reason, target);
 		return;
 	}
+	s->dial = NULL;
 	stream_init(&s->outer.stream, r->fd);
-	np_addr_format(&r->addr, s->target);
+	s->target = r->addr;
+	np_addr_format(&r->addr, target);
 	if (!write_proxy_header(s, &s->outer.stream) ||
 	    side_attach(&s->outer, s->shard->worker, session_on_outer, s) != NP_OK) {
 		egress_refuse(ch, s, NP_REASON_ERROR);
@@ -82,7 +92,7 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	instance_dialed(s->shard, r->connect_us);
 	session_set_state(s, SESSION_RUNNING);
 	s->last_active = worker_pass_now(s->shard->worker);
-	send_status(ch, NP_REASON_DONE, s->target);
+	send_status(ch, NP_REASON_DONE, target);
 	channel_hold(ch);
 	if (s->half_close_due)
 		session_half_close(s);
@@ -92,21 +102,10 @@ static void egress_on_dialed(void *arg, const struct dial_result *r)
 	channel_flush(ch);
 }
 
-/* For the log, until it is known which one answers. */
-static void name_targets(struct session *s)
-{
-	const struct np_config *cfg = instance_cfg(s->shard->inst);
-	char text[NP_HOST_MAX + 16];
-
-	np_hostport_format(&cfg->targets[0], text, sizeof(text));
-	snprintf(s->target, sizeof(s->target), "%.70s%s", text, cfg->ntargets > 1 ? ",..." : "");
-}
-
 static void egress_dial(struct session *s)
 {
 	struct dial_options o;
 
-	name_targets(s);
 	o = dial_options_of(instance_settings(s->shard->inst), runtime.env.tcp_dial_timeout_ms);
 	if (dial_start(s->shard->worker, &o, egress_on_dialed, s, &s->dial) != NP_OK)
 		egress_refuse(s->channel, s, NP_REASON_NO_MEMORY);
@@ -229,7 +228,7 @@ static void single_on_inner(evutil_socket_t fd, short what, void *arg)
 static void single_connected(struct session *s, int fd, const struct np_addr *addr)
 {
 	stream_init(&s->inner.stream, fd);
-	np_addr_format(addr, s->target);
+	s->target = *addr;
 	if (!write_proxy_header(s, &s->inner.stream)) {
 		session_end(s, NP_REASON_TARGET_RESET, true);
 		return;
@@ -247,13 +246,16 @@ static void single_connected(struct session *s, int fd, const struct np_addr *ad
 static void single_on_dialed(void *arg, const struct dial_result *r)
 {
 	struct session *s = arg;
+	char target[SESSION_TARGET_MAX];
 
-	s->dial = NULL;
 	if (r->fd == -1) {
 		INSTANCE_LOG(s->shard->inst, DEBUG, "dial failed: %s", r->text);
-		session_end(s, r->reason, np_buf_len(&s->pending[NP_DIR_UP]) > 0);
+		session_target(s, target);
+		s->dial = NULL;
+		session_end_as(s, r->reason, np_buf_len(&s->pending[NP_DIR_UP]) > 0, target);
 		return;
 	}
+	s->dial = NULL;
 	instance_dialed(s->shard, r->connect_us);
 	single_connected(s, r->fd, &r->addr);
 }
@@ -291,7 +293,6 @@ void session_start_single(struct visitor *v)
 		single_connected(s, fd, &target);
 		return;
 	}
-	name_targets(s);
 	o = dial_options_of(instance_settings(sh->inst), runtime.env.tcp_dial_timeout_ms);
 	if (dial_start(sh->worker, &o, single_on_dialed, s, &s->dial) != NP_OK)
 		session_end(s, NP_REASON_NO_MEMORY, true);

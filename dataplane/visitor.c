@@ -41,12 +41,12 @@ void visitor_init(struct visitor *v, struct instance *inst, struct shard *sh)
 /* Off the loop and the shard's list; ready to be handed on. */
 static void visitor_leave(struct visitor *v)
 {
-	if (v->ev_added)
-		event_del(&v->ev);
-	v->ev_added = false;
-	if (v->sniff_end_added)
-		event_del(&v->sniff_end);
-	v->sniff_end_added = false;
+	if (v->wait != NULL) {
+		event_del(&v->wait->ev);
+		event_del(&v->wait->sniff_end);
+		np_free(v->wait);
+	}
+	v->wait = NULL;
 	if (v->state == VISITOR_HEADER || v->state == VISITOR_HANDSHAKE ||
 	    v->state == VISITOR_SNIFF)
 		DL_DELETE(v->shard->visitors, v);
@@ -225,9 +225,7 @@ static void visitor_sniff_begin(struct visitor *v)
 	v->state = VISITOR_SNIFF;
 	tv = tv_of_ms(np_mono_before(now, v->deadline) ? np_mono_diff_ms(v->deadline, now) : 0);
 	/* Without memory for it the tick decides, a moment later. */
-	v->sniff_end_added =
-	    evtimer_assign(&v->sniff_end, v->shard->worker->base, visitor_on_sniff_end, v) == 0 &&
-	    evtimer_add(&v->sniff_end, &tv) == 0;
+	(void)evtimer_add(&v->wait->sniff_end, &tv);
 	(void)visitor_sniff(v);
 }
 
@@ -368,6 +366,19 @@ static void visitor_on_event(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static bool visitor_watch(struct visitor *v)
+{
+	struct event_base *base = v->shard->worker->base;
+
+	v->wait = np_calloc(1, sizeof(*v->wait));
+	if (v->wait == NULL)
+		return false;
+	event_assign(&v->wait->ev, base, v->stream.fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
+		     visitor_on_event, v);
+	evtimer_assign(&v->wait->sniff_end, base, visitor_on_sniff_end, v);
+	return event_add(&v->wait->ev, NULL) == 0;
+}
+
 void visitor_tick(struct visitor *v, struct np_mono now)
 {
 	if (np_mono_before(now, v->deadline))
@@ -396,13 +407,10 @@ void visitor_begin(struct visitor *v)
 	    v->header_due ? VISITOR_HEADER : (v->ssl != NULL ? VISITOR_HANDSHAKE : VISITOR_SNIFF);
 	DL_APPEND(sh->visitors, v);
 	shard_wake(sh);
-	if (event_assign(&v->ev, sh->worker->base, v->stream.fd,
-			 EV_READ | EV_WRITE | EV_ET | EV_PERSIST, visitor_on_event, v) != 0 ||
-	    event_add(&v->ev, NULL) != 0) {
+	if (!visitor_watch(v)) {
 		visitor_refuse(v, NP_REASON_NO_MEMORY);
 		return;
 	}
-	v->ev_added = true;
 	v->deadline = np_mono_add_ms(v->start, runtime.env.handshake_timeout_ms);
 	visitor_next(v);
 }

@@ -25,6 +25,12 @@ enum visitor_state {
 	VISITOR_HANDED,
 };
 
+/* What wakes one of which something is to be read before it is served. */
+struct visitor_wait {
+	struct event ev;	/* its socket */
+	struct event sniff_end; /* in VISITOR_SNIFF */
+};
+
 struct visitor {
 	unsigned magic;
 	struct mail mail; /* between workers */
@@ -34,9 +40,8 @@ struct visitor {
 	struct instance *inst;
 	struct shard *shard; /* where it is now */
 	struct stream stream;
-	struct event ev;
-	struct event sniff_end; /* in VISITOR_SNIFF */
-	bool ev_added, sniff_end_added, has_slot;
+	struct visitor_wait *wait; /* owned; NULL: nothing is waited for */
+	bool has_slot;
 	bool header_due;	    /* a balancer's: its PROXY header is to come */
 	SSL *ssl;		    /* owned; TLS that is to begin */
 	struct np_addr peer, local; /* of the connection, or what the header announced */

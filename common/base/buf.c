@@ -18,7 +18,8 @@
 
 void np_buf_init(struct np_buf *b, size_t max)
 {
-	*b = (struct np_buf){.max = max};
+	NP_ASSERT(max < UINT32_MAX); /* a byte more is allocated */
+	*b = (struct np_buf){.max = (uint32_t)max};
 }
 
 void np_buf_release(struct np_buf *b)
@@ -30,13 +31,13 @@ void np_buf_release(struct np_buf *b)
 void np_buf_wipe(struct np_buf *b)
 {
 	if (b->data != NULL)
-		explicit_bzero(b->data, b->cap + 1);
+		explicit_bzero(b->data, (size_t)b->cap + 1);
 	np_buf_release(b);
 }
 
 static bool move_to_larger(struct np_buf *b, size_t need)
 {
-	size_t cap = b->cap > b->max / 2 ? b->max : b->cap * 2;
+	size_t cap = b->cap > b->max / 2 ? b->max : b->cap * (size_t)2;
 	uint8_t *data;
 
 	if (cap < BUF_FIRST)
@@ -45,7 +46,7 @@ static bool move_to_larger(struct np_buf *b, size_t need)
 		cap = need;
 	if (cap > b->max)
 		cap = b->max;
-	data = cap < SIZE_MAX ? np_malloc(cap + 1) : NULL;
+	data = np_malloc(cap + 1);
 	if (data == NULL) {
 		b->err = NP_ENOMEM;
 		return false;
@@ -53,12 +54,12 @@ static bool move_to_larger(struct np_buf *b, size_t need)
 	if (b->data != NULL) {
 		memcpy(data, b->data + b->off, b->len);
 		/* np_buf_wipe cannot reach this block any more, and it may hold a secret. */
-		explicit_bzero(b->data, b->cap + 1);
+		explicit_bzero(b->data, (size_t)b->cap + 1);
 		np_free(b->data);
 	}
 	b->data = data;
 	b->off = 0;
-	b->cap = cap;
+	b->cap = (uint32_t)cap;
 	return true;
 }
 
@@ -80,7 +81,7 @@ static bool make_room(struct np_buf *b, size_t n)
 		b->off = 0;
 		return true;
 	}
-	return move_to_larger(b, b->len + n);
+	return move_to_larger(b, n + b->len);
 }
 
 uint8_t *np_buf_reserve(struct np_buf *b, size_t n)
@@ -93,7 +94,7 @@ uint8_t *np_buf_reserve(struct np_buf *b, size_t n)
 void np_buf_commit(struct np_buf *b, size_t n)
 {
 	NP_ASSERT(n <= b->max - b->len && n <= b->cap - b->off - b->len);
-	b->len += n;
+	b->len += (uint32_t)n;
 }
 
 void np_buf_put(struct np_buf *b, const void *p, size_t n)
@@ -106,7 +107,7 @@ void np_buf_put(struct np_buf *b, const void *p, size_t n)
 	if (to == NULL)
 		return;
 	memcpy(to, p, n);
-	b->len += n;
+	b->len += (uint32_t)n;
 }
 
 static void put_be(struct np_buf *b, uint64_t v, size_t n)
@@ -154,7 +155,7 @@ void np_buf_putf(struct np_buf *b, const char *fmt, ...)
 	if (to != NULL) {
 		/* The NUL goes to the byte behind cap at the latest. */
 		vsnprintf((char *)to, (size_t)n + 1, fmt, again);
-		b->len += (size_t)n;
+		b->len += (uint32_t)n;
 	}
 	va_end(again);
 }
@@ -167,8 +168,8 @@ void np_buf_put_str(struct np_buf *b, const char *s)
 void np_buf_consume(struct np_buf *b, size_t n)
 {
 	NP_ASSERT(n <= b->len);
-	b->len -= n;
-	b->off = b->len == 0 ? 0 : b->off + n;
+	b->len -= (uint32_t)n;
+	b->off = b->len == 0 ? 0 : b->off + (uint32_t)n;
 }
 
 const char *np_buf_cstr(struct np_buf *b)

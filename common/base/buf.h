@@ -3,6 +3,7 @@
  *
  * A buffer is born with its maximum; a put that would pass it sets the sticky error and leaves the
  * content untouched. Encoders put without testing and look at the error once, at the end.
+ * Thousands are held: sizes have 32 bits.
  */
 #ifndef NP_BASE_BUF_H
 #define NP_BASE_BUF_H
@@ -14,13 +15,14 @@
 
 struct np_buf {
 	uint8_t *data; /* owned */
-	size_t off;    /* first unread byte */
-	size_t len;    /* unread bytes */
-	size_t cap;
-	size_t max; /* len never passes it */
+	uint32_t off;  /* first unread byte */
+	uint32_t len;  /* unread bytes */
+	uint32_t cap;
+	uint32_t max; /* len never passes it */
 	enum np_err err;
 };
 
+/* np_buf_init - @max is below 4 GiB. */
 void np_buf_init(struct np_buf *b, size_t max);
 /* np_buf_release - frees the memory; the buffer is empty and usable again (same maximum). */
 void np_buf_release(struct np_buf *b);

@@ -60,7 +60,7 @@ static enum np_err print(const void *message, enum ctl_encoding enc, struct np_b
 	if (enc == CTL_JSON) {
 		ctl_json_write(message, out);
 		if (out->err != NP_OK)
-			out->len = before; /* no half message */
+			out->len = (uint32_t)before; /* no half message */
 		return out->err;
 	}
 	n = protobuf_c_message_get_packed_size(message);
