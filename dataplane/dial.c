@@ -166,7 +166,7 @@ static bool attempt_start(struct dial *d, struct dial_target *t, const struct np
 	int err;
 
 	if (a == NULL) {
-		dial_note_errno(d, call, addr, ENOMEM);
+		dial_note_no_memory(d);
 		return false;
 	}
 	*a = (struct dial_attempt){.dial = d, .target = t, .addr = *addr, .started = np_mono_now()};

@@ -58,10 +58,11 @@ struct dial {
 /* dial_step - something failed, was resolved, or the timer says so. It may end the dial. */
 void dial_step(struct dial *d);
 
-/* dial_note_failure, dial_note_errno - for the result: the one that says most is kept. */
+/* dial_note_failure, dial_note_errno, dial_note_no_memory - for the result: the one that says most is kept. */
 NP_PRINTF(4, 5)
 void dial_note_failure(struct dial *d, enum np_reason reason, int err, const char *fmt, ...);
 void dial_note_errno(struct dial *d, const char *call, const struct np_addr *a, int err);
+void dial_note_no_memory(struct dial *d);
 /* dial_target_note - for the balance: this one failed. */
 void dial_target_note(struct dial *d, struct dial_target *t);
 /* dial_target_is_over - nothing more can come of it. */

@@ -46,6 +46,12 @@ void dial_note_errno(struct dial *d, const char *call, const struct np_addr *a, 
 		d->exhausted = true;
 }
 
+void dial_note_no_memory(struct dial *d)
+{
+	dial_note_failure(d, NP_REASON_NO_MEMORY, ENOMEM, "dial: out of memory");
+	d->exhausted = true;
+}
+
 void dial_target_note(struct dial *d, struct dial_target *t)
 {
 	if (t->failed)
@@ -70,8 +76,7 @@ void dial_target_take(struct dial_target *t, const struct np_addr *list, size_t 
 
 	t->addr = np_malloc(n * sizeof(*list));
 	if (t->addr == NULL) {
-		dial_note_failure(d, NP_REASON_NO_MEMORY, ENOMEM, "dial: out of memory");
-		d->exhausted = true;
+		dial_note_no_memory(d);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
