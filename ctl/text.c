@@ -25,6 +25,22 @@ static size_t sgr_len(const char *s)
 	return s[n] == 'm' ? n + 1 : 0;
 }
 
+/* The character at @s, which is not its end: its bytes, and *width columns; -1: nothing that prints.
+ * What is no character is one byte. */
+static size_t char_at(const char *s, mbstate_t *state, int *width)
+{
+	wchar_t c;
+	size_t len = mbrtowc(&c, s, strlen(s), state);
+
+	if (len == (size_t)-1 || len == (size_t)-2 || len == 0) {
+		memset(state, 0, sizeof(*state));
+		*width = -1;
+		return 1;
+	}
+	*width = wcwidth(c);
+	return len;
+}
+
 void text_clean(const char *s, bool colours, struct np_buf *out)
 {
 	mbstate_t state;
@@ -32,7 +48,7 @@ void text_clean(const char *s, bool colours, struct np_buf *out)
 
 	memset(&state, 0, sizeof(state));
 	while (*s != '\0') {
-		wchar_t c;
+		int columns;
 
 		len = sgr_len(s);
 		if (len > 0) {
@@ -41,14 +57,11 @@ void text_clean(const char *s, bool colours, struct np_buf *out)
 			s += len;
 			continue;
 		}
-		len = mbrtowc(&c, s, strlen(s), &state);
-		if (len == (size_t)-1 || len == (size_t)-2 || len == 0 || wcwidth(c) < 0) {
-			memset(&state, 0, sizeof(state));
+		len = char_at(s, &state, &columns);
+		if (columns < 0)
 			np_buf_put_u8(out, '?');
-			s += len == (size_t)-1 || len == (size_t)-2 || len == 0 ? 1 : len;
-			continue;
-		}
-		np_buf_put(out, s, len);
+		else
+			np_buf_put(out, s, len);
 		s += len;
 	}
 }
@@ -60,13 +73,10 @@ size_t text_width(const char *s)
 
 	memset(&state, 0, sizeof(state));
 	while (*s != '\0') {
-		wchar_t c;
-		size_t len = mbrtowc(&c, s, strlen(s), &state);
+		int columns;
 
-		if (len == (size_t)-1 || len == (size_t)-2 || len == 0)
-			return width + strlen(s);
-		width += wcwidth(c) > 0 ? (size_t)wcwidth(c) : 0;
-		s += len;
+		s += char_at(s, &state, &columns);
+		width += columns >= 0 ? (size_t)columns : 1;
 	}
 	return width;
 }
@@ -164,16 +174,15 @@ static void cut(char *s, size_t width)
 
 	memset(&state, 0, sizeof(state));
 	while (*s != '\0') {
-		wchar_t c;
-		size_t len = mbrtowc(&c, s, strlen(s), &state);
-		size_t w = len == (size_t)-1 || len == (size_t)-2 ? 1 : (size_t)wcwidth(c);
+		int columns;
+		size_t len = char_at(s, &state, &columns);
 
-		if (used + w > width) {
+		used += columns >= 0 ? (size_t)columns : 1;
+		if (used > width) {
 			*s = '\0';
 			return;
 		}
-		used += w;
-		s += len == (size_t)-1 || len == (size_t)-2 ? 1 : len;
+		s += len;
 	}
 }
 
