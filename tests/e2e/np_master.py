@@ -1,7 +1,7 @@
 """A master under test: the process, its API, its event stream; every answer is held against its own document.
 
 What the API says is checked by Schema (the document of /openapi.json) and by the common headers at each
-call; a test adds what is particular. Processes: np_harness.py. Fixture: masters.
+call; a test adds what is particular. Processes: np_harness.py. Fixtures: masters, one.
 """
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from np_net import SLACK, text_of, wait_for
+from np_net import SLACK, is_listening, text_of, wait_for
 
 KEY_ID = "********"
 PATIENCE = 20.0  # deadline of everything; a loaded machine is no error
@@ -367,3 +367,14 @@ def masters(bench):
     trouble = [t for m in made if hasattr(m, "node") for t in m.close()]
     if trouble:
         pytest.fail("\n".join(trouble), pytrace=False)
+
+
+@pytest.fixture
+def one(masters):
+    """A master with one running instance and its target."""
+    m = masters()
+    m.target, m.visit = m.bench.tcp_target(), m.bench.addr(2)
+    m.id = m.create(single(m.visit, m.target.addr))
+    m.wait_instance(m.id, status="running")
+    wait_for("the listener", lambda: is_listening(m.visit), PATIENCE)
+    return m

@@ -234,17 +234,6 @@ def test_alias_at_creation(masters):
 
 # ------------------------------------------------------------------ PATCH
 
-@pytest.fixture
-def one(masters):
-    """A master with one running instance and its target."""
-    m = masters()
-    m.target, m.visit = m.bench.tcp_target(), m.bench.addr(2)
-    m.id = m.create(single(m.visit, m.target.addr))
-    m.wait_instance(m.id, status="running")
-    wait_for("the listener", lambda: is_listening(m.visit), PATIENCE)
-    return m
-
-
 @pytest.mark.sanitize
 def test_patch_rules(one):
     before = one.get(one.id)

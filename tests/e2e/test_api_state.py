@@ -13,17 +13,6 @@ from np_master import KEY_ID, PATIENCE, single
 from np_net import ask, dial, is_listening, read_n, served, text_of, wait_for
 
 
-@pytest.fixture
-def one(masters):
-    """A master with one running instance and its target."""
-    m = masters()
-    m.target, m.visit = m.bench.tcp_target(), m.bench.addr(2)
-    m.id = m.create(single(m.visit, m.target.addr))
-    m.wait_instance(m.id, status="running")
-    wait_for("the listener", lambda: is_listening(m.visit), PATIENCE)
-    return m
-
-
 def works(s, n=64):
     data = os.urandom(n)
     s.sendall(data)

@@ -168,15 +168,21 @@ def test_files_changed_while_the_master_was_down(tls):
     wait_for("the new certificate", lambda: shown(tls.visit) == der(tls.b[0]), PATIENCE)
 
 
+def with_a_plain_one(masters, files, first, target):
+    """(master, visitors' addresses of both, their ids): one with @files, which show @first, one without TLS."""
+    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
+    visit, other = m.bench.addr(2), m.bench.addr(3)
+    tls = m.create(single(visit, target(m.bench).addr, tls=2, crt=files[0], key=files[1]))
+    plain = m.create(single(other, m.bench.farm().addr))
+    wait_for("the certificate", lambda: shown(visit) == der(first[0]), PATIENCE)
+    return m, visit, other, tls, plain
+
+
 @pytest.mark.parametrize("what", ["pair", "gone"])
 def test_master_starts_while_files_are_bad(masters, certs, pairs, what):
     """A new data plane: that instance alone stands in error, with file and fault, and recovers; the rest runs."""
-    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
     files, a, b = pairs
-    visit, other = m.bench.addr(2), m.bench.addr(3)
-    tls = m.create(single(visit, m.bench.tcp_target().addr, tls=2, crt=files[0], key=files[1]))
-    plain = m.create(single(other, m.bench.farm().addr))
-    wait_for("the certificate", lambda: shown(visit) == der(a[0]), PATIENCE)
+    m, visit, other, tls, plain = with_a_plain_one(masters, files, a, lambda bench: bench.tcp_target())
     m.stop()
     if what == "pair":
         put(files, (b[0], a[1]))
@@ -198,12 +204,8 @@ def test_master_starts_while_files_are_bad(masters, certs, pairs, what):
 @pytest.mark.parametrize("then", ["PUT of another", "data plane dies"])
 def test_master_starts_while_files_are_bad__what_runs_goes_on(masters, pairs, then):
     """The data plane lived on: it has the certificate that was good, whatever it is told of others."""
-    m = masters(env={"NP_RELOAD_INTERVAL": "1s"})
     files, a, b = pairs
-    visit, other = m.bench.addr(2), m.bench.addr(3)
-    tls = m.create(single(visit, m.bench.farm().addr, tls=2, crt=files[0], key=files[1]))
-    plain = m.create(single(other, m.bench.farm().addr))
-    wait_for("the certificate", lambda: shown(visit) == der(a[0]), PATIENCE)
+    m, visit, other, tls, plain = with_a_plain_one(masters, files, a, lambda bench: bench.farm())
     s = m.bench.keep(dial(other))
     m.kill()
     put(files, (b[0], a[1]))

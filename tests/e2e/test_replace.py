@@ -125,6 +125,18 @@ class Pair:
         url = url.replace(self.tunnel, self.other) if change == "tunnel" else url + change
         self.m.good("PUT", f"/instances/{self.ids[self.replaced]}", {"url": url})
 
+    def replace_under(self, traffic, changes):
+        """The two @changes in turn, while @traffic goes on; ends it."""
+        try:
+            for n in range(REPLACEMENTS):
+                traffic.wait_more()
+                self.put(changes[n % 2])
+                self.m.node.wait_line("replaced, running sessions finish", timeout=PATIENCE, count=n + 1)
+                self.m.wait_instance(self.ids[self.replaced], status="running")
+            traffic.wait_more()
+        finally:
+            traffic.stop()
+
 
 @pytest.mark.timeout(60 * SLACK)
 @cells("&noudp=1", ("single-listener", "reverse-server-server's tunnel side",
@@ -133,15 +145,7 @@ def test_replaced__visitors_come_all_the_time__none_is_lost(masters, role, chang
     m = masters(env={"NP_WORKERS": "2"})
     p = Pair(m, role)
     s = Stream(p.visit)
-    try:
-        for n in range(REPLACEMENTS):
-            s.wait_more()
-            p.put(changes[n % 2])
-            m.node.wait_line("replaced, running sessions finish", timeout=PATIENCE, count=n + 1)
-            m.wait_instance(p.ids[p.replaced], status="running")
-        s.wait_more()
-    finally:
-        s.stop()
+    p.replace_under(s, changes)
     assert not s.trouble, (len(s.trouble), s.trouble[:10])
     assert s.served == s.came and s.runners == RUNNERS, (s.came, s.served, s.runners)
 
@@ -213,13 +217,5 @@ def test_replaced__datagrams_come_all_the_time__none_is_lost(masters, role, chan
     p = Pair(m, role, m.bench.udp_target())
     wait_for("a flow", lambda: udp_served(p.visit), PATIENCE)
     d = Datagrams(p.visit)
-    try:
-        for n in range(REPLACEMENTS):
-            d.wait_more()
-            p.put(changes[n % 2])
-            m.node.wait_line("replaced, running sessions finish", timeout=PATIENCE, count=n + 1)
-            m.wait_instance(p.ids[p.replaced], status="running")
-        d.wait_more()
-    finally:
-        d.stop()
+    p.replace_under(d, changes)
     assert not d.lost and d.sent == d.echoed, (d.sent, d.echoed, d.lost[:10])

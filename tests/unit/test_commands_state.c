@@ -80,6 +80,17 @@ static void snapshot__one_refused__the_others_stand(void **state)
 
 /* -- reading -- */
 
+/* Instances i0000, i0001, … */
+static void put_many(int n, const char *url)
+{
+	char id[CTL_ID_MAX + 1];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "i%04d", i);
+		assert_int_equal(apply(0, 0, 0, id, url), CTL_ACCEPTED);
+	}
+}
+
 static void list__more_than_a_page__goes_on_behind_it(void **state)
 {
 	struct ctl_request r = {.command = CTL_CMD_LIST};
@@ -87,10 +98,7 @@ static void list__more_than_a_page__goes_on_behind_it(void **state)
 	size_t seen = 0;
 
 	(void)state;
-	for (int i = 0; i < 1100; i++) {
-		snprintf(id, sizeof(id), "i%04d", i);
-		assert_int_equal(apply(0, 0, 0, id, "server://a"), CTL_ACCEPTED);
-	}
+	put_many(1100, "server://a");
 	r.list.limit = 300;
 	do {
 		assert_int_equal(ask(&r), CTL_OK);
@@ -108,16 +116,13 @@ static void list__more_than_a_page__goes_on_behind_it(void **state)
 static void list__long_urls__the_page_ends_by_size(void **state)
 {
 	struct ctl_request r = {.command = CTL_CMD_LIST};
-	char id[CTL_ID_MAX + 1], url[4000];
+	char url[4000];
 	size_t seen = 0;
 
 	(void)state;
 	memset(url, 'u', sizeof(url) - 1);
 	url[sizeof(url) - 1] = '\0';
-	for (int i = 0; i < 300; i++) {
-		snprintf(id, sizeof(id), "i%04d", i);
-		assert_int_equal(apply(0, 0, 0, id, url), CTL_ACCEPTED);
-	}
+	put_many(300, url);
 	r.list.with_spec = true;
 	do {
 		assert_int_equal(ask(&r), CTL_OK);
@@ -153,14 +158,10 @@ static void list__each_allocation_fails__says_so_and_leaks_nothing(void **state)
 {
 	struct ctl_request r = {.command = CTL_CMD_LIST, .request_id = "r9"};
 	enum ctl_code code = CTL_INTERNAL;
-	char id[CTL_ID_MAX + 1];
 	long n = 0;
 
 	(void)state;
-	for (int i = 0; i < 20; i++) {
-		snprintf(id, sizeof(id), "i%04d", i);
-		assert_int_equal(apply(0, 0, 0, id, "server://a"), CTL_ACCEPTED);
-	}
+	put_many(20, "server://a");
 	r.list.with_spec = true;
 	for (; code != CTL_OK; n++) {
 		np_alloc_fail_after(n);

@@ -50,6 +50,12 @@ static void rival_target(struct rival *r)
 	rival_init(r, s, l, DIAL_NEXT_TARGET_MS);
 }
 
+static void rival_close(struct rival *r)
+{
+	silent_close(&r->s);
+	close(r->l);
+}
+
 static void start_both(struct worker *w, void *arg)
 {
 	struct call **c = arg;
@@ -74,8 +80,7 @@ static void run_before(struct call *c, int64_t wait_ms, struct rival *r)
 	/* The worker may have lost its processor between the two. */
 	later = np_mono_diff_ms(c->started, r->c.started);
 	assert_true(c->rank < r->c.rank || later >= r->next_ms - wait_ms);
-	silent_close(&r->s);
-	close(r->l);
+	rival_close(r);
 }
 
 static void dial_start__first_refuses__second_at_once_and_noted(void **state)
@@ -126,23 +131,18 @@ static void dial_start__all_refuse__all_noted_once(void **state)
 
 static void dial_start__first_target_silent__second_after_a_second(void **state)
 {
-	uint16_t port[2] = {0, 0};
-	struct silent s = silent_at("127.0.0.1", &port[0]);
-	int l = listen_at("127.0.0.1", &port[1]);
-	struct np_hostport t[2] = {at("127.0.0.1", port[0]), at("127.0.0.1", port[1])};
 	struct np_balance balance;
-	struct call c;
+	struct rival r;
 
 	(void)state;
+	rival_target(&r);
 	np_balance_init(&balance, NP_BALANCE_PRIMARY, 2, 300000);
-	call_init(&c, t, 2);
-	c.o.balance = &balance;
-	call_run(&c);
-	assert_true(c.us - c.result.connect_us >= (DIAL_NEXT_TARGET_MS - 10) * 1000);
-	expect_connected(&c, 1);
+	r.c.o.balance = &balance;
+	call_run(&r.c);
+	assert_true(r.c.us - r.c.result.connect_us >= (DIAL_NEXT_TARGET_MS - 10) * 1000);
+	expect_connected(&r.c, 1);
 	assert_int_equal(atomic_load(&balance.target[0].failures), 1);
-	silent_close(&s);
-	close(l);
+	rival_close(&r);
 }
 
 static void dial_start__first_address_silent__second_after_250_ms(void **state)

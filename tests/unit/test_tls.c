@@ -224,17 +224,13 @@ static void tls_ask_clients__right_certificate__taken_and_resumed(void **state)
 		struct np_diag why;
 		struct pair p;
 
-		pair_init(&p, server, tls_client_new(client, TLS_CONTROL, NULL, ticket));
-		assert_true(pair_shake(&p));
+		pair_again(&p, server, client, NULL, ticket);
 		assert_int_equal(SSL_session_reused(p.server.ssl) != 0, i > 0);
 		assert_int_equal(tls_peer_fingerprint(p.server.ssl, shown), NP_OK);
 		assert_memory_equal(shown, self_signed.fingerprint, sizeof(shown));
 		assert_int_equal(SSL_get_verify_result(p.server.ssl), X509_V_OK);
 		assert_false(tls_client_refused(p.server.ssl, &why));
-		SSL_SESSION_free(ticket);
-		ticket = p.ticket;
-		p.ticket = NULL;
-		pair_close(&p);
+		pair_end(&p, &ticket);
 	}
 	SSL_SESSION_free(ticket);
 	SSL_CTX_free(server);

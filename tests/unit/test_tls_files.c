@@ -17,17 +17,13 @@ static void verify_with(const struct tls_identity *id, const char *ca, const cha
 		enum np_err err;
 		struct pair p;
 
-		pair_init(&p, server, tls_client_new(client, TLS_CONTROL, name, ticket));
-		assert_true(pair_shake(&p));
+		pair_again(&p, server, client, name, ticket);
 		assert_int_equal(SSL_session_reused(p.client.ssl), i);
 		err = tls_verify_peer(client, p.client.ssl, name, &why);
 		assert_int_equal(err, expected == NULL ? NP_OK : NP_EINVAL);
 		if (expected != NULL)
 			assert_string_equal(why.text, expected);
-		SSL_SESSION_free(ticket);
-		ticket = p.ticket;
-		p.ticket = NULL;
-		pair_close(&p);
+		pair_end(&p, &ticket);
 	}
 	SSL_SESSION_free(ticket);
 	SSL_CTX_free(server);

@@ -260,6 +260,25 @@ static inline void check_fingerprint(struct pair *p, const struct tls_identity *
 	assert_int_equal(tls_peer_fingerprint(p->server.ssl, f), NP_ENOTFOUND);
 }
 
+/* pair_again - a handshake with @ticket (NULL = full). pair_end - closes it; a ticket that came
+ * replaces *ticket. */
+static inline void pair_again(struct pair *p, SSL_CTX *server, SSL_CTX *client, const char *name,
+			      SSL_SESSION *ticket)
+{
+	pair_init(p, server, tls_client_new(client, TLS_CONTROL, name, ticket));
+	assert_true(pair_shake(p));
+}
+
+static inline void pair_end(struct pair *p, SSL_SESSION **ticket)
+{
+	if (p->ticket != NULL) {
+		SSL_SESSION_free(*ticket);
+		*ticket = p->ticket;
+		p->ticket = NULL;
+	}
+	pair_close(p);
+}
+
 /* connect_once - one handshake; @ticket in and out (NULL in = full). Reports resumption and
  * tickets. */
 static inline bool connect_once(SSL_CTX *server, SSL_CTX *client, enum tls_alpn which,
@@ -277,12 +296,7 @@ static inline bool connect_once(SSL_CTX *server, SSL_CTX *client, enum tls_alpn 
 	resumed = SSL_session_reused(p.client.ssl) != 0;
 	assert_int_equal(SSL_session_reused(p.server.ssl) != 0, resumed);
 	*tickets = p.tickets;
-	if (p.ticket != NULL) {
-		SSL_SESSION_free(*ticket);
-		*ticket = p.ticket;
-		p.ticket = NULL;
-	}
-	pair_close(&p);
+	pair_end(&p, ticket);
 	return resumed;
 }
 
