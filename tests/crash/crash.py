@@ -223,7 +223,7 @@ class CrashTest:
         if who == CONTROL:
             self.kill_control()
         if twice:
-            time.sleep(self.random.random() * 0.3)
+            time.sleep(self.random.random() * 0.3)  # the moment is the test
             other = CONTROL if who == DATA else DATA
             if other == CONTROL:
                 self.kill_control()

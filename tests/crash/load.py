@@ -346,7 +346,7 @@ class Reader(Worker):
         except LOST as e:
             if not self.world.kills.is_since("control", mark) and not self.world.gate.ended:
                 self.world.faults.add("reader", f"{self.name_}: {e!r}")
-                time.sleep(0.1)
+                time.sleep(0.1)  # the pace of who comes back
         finally:
             c.close()
 

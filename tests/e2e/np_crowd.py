@@ -137,7 +137,7 @@ class Churn(threading.Thread):
             if i % 3:
                 x.s.recv(1000 * (i + 1))  # some stay for a moment
             made.append(x.s)
-        time.sleep(0.02)
+        time.sleep(0.02)  # how long they stay
         return made
 
     def stop(self):

@@ -56,7 +56,7 @@ def test_resolver_fails__last_good_answer_stays_in_use(bench, names, flow, tls, 
         start = time.monotonic()
         assert ask(t.visit)
         assert time.monotonic() - start < 0.9 * SLACK, "a visitor waited for the resolver"
-        time.sleep(0.05)
+        time.sleep(0.05)  # the pace of the visitors
     assert names.asked["lasting.test"] > n, "it was not asked again"
 
 

@@ -17,6 +17,7 @@ from np_master import Master
 from np_net import wait_for
 
 TICK = os.sysconf("SC_CLK_TCK")
+QUIET = 0.05  # of a core over a second: above what idle instances take, below any work
 
 
 def cpu_s(pid):
@@ -70,6 +71,16 @@ def planes(m):
     return {"data": m.plane(), "control": m.node.pid}  # what was started became the control plane
 
 
+def wait_quiet(m):
+    """Until both planes have done what they do once, such as the memory that they give back after a start."""
+    spans, seen = 3, [sum(cpu_s(pid) for pid in planes(m).values())]
+
+    def quiet():
+        seen.append(sum(cpu_s(pid) for pid in planes(m).values()))
+        return len(seen) > spans and seen[-1] - seen[-1 - spans] < QUIET * spans
+    wait_for(lambda: f"quiet planes, not {seen[-5:]} s of processor", quiet, 60, step=1)
+
+
 def start_again(m, n):
     """Seconds of both planes from exec to the last instance; the gap between two looks is in it."""
     m.stop()
@@ -90,17 +101,17 @@ def main():
     rows = []
     try:
         m = Master(bench, env={"NP_REPORT_INTERVAL": o.report})
-        time.sleep(2)  # both planes have done what they do once
+        wait_quiet(m)
         empty = {who: rss_kib(pid) for who, pid in planes(m).items()}
         create(m, o.instances)
         wait_running(m, o.instances)
         for n in range(o.rounds):
             start_s = start_again(m, o.instances)
-            time.sleep(10)
+            wait_quiet(m)
             pids = planes(m)
             before = {who: cpu_s(pid) for who, pid in pids.items()}
             began = time.monotonic()
-            time.sleep(o.window)
+            time.sleep(o.window)  # the span that is measured
             took = time.monotonic() - began
             used = {who: (cpu_s(pid) - before[who]) / took * 100 for who, pid in pids.items()}
             kib = {who: (rss_kib(pid) - empty[who]) / o.instances for who, pid in pids.items()}
