@@ -115,11 +115,24 @@ static size_t waiting(struct bufferevent *bev)
 	return evbuffer_get_length(bufferevent_get_output(bev));
 }
 
-/* nng reads the end when it has read the rest. */
+/*
+ * nng reads the end when it has read the rest, and has said what it had to: of a connection that
+ * closes under an answer nng 1.5 loses that answer's memory.
+ */
 static void inner_say_end(struct peer *p)
 {
+	const struct timeval quiet = {.tv_usec = DOOR_QUIET_MS * 1000};
+
 	if (p->outer_ended && waiting(p->inner) == 0)
-		shutdown(bufferevent_getfd(p->inner), SHUT_WR);
+		bufferevent_set_timeouts(p->inner, &quiet, NULL);
+}
+
+static void inner_is_quiet(struct peer *p)
+{
+	shutdown(bufferevent_getfd(p->inner), SHUT_WR);
+	/* In this order: libevent 2.1 else sets the old one again with each later read. */
+	bufferevent_enable(p->inner, EV_READ);
+	bufferevent_set_timeouts(p->inner, NULL, NULL);
 }
 
 static void inner_on_written(struct bufferevent *bev, void *arg)
@@ -153,8 +166,11 @@ static void inner_on_event(struct bufferevent *bev, short what, void *arg)
 	struct peer *p = arg;
 
 	(void)bev;
-	(void)what;
 	NP_CHECK_MAGIC(p, PEER_MAGIC);
+	if ((what & BEV_EVENT_TIMEOUT) != 0) {
+		inner_is_quiet(p);
+		return;
+	}
 	p->inner_ended = true;
 	if (p->outer_gone || waiting(p->outer) == 0) {
 		peer_free(p);

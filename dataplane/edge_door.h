@@ -5,8 +5,8 @@
  * a listener for good; one that goes while answers are on their way to it can leave a thread waiting
  * for ever that all connections need for their end. So nng listens on files of its own beside @path,
  * and to each peer that has said its greeting belongs one connection there. It ends as nng likes it:
- * with the end of what it reads, while what it writes is taken to the last. Thread: the loop's, but
- * door_is_friend.
+ * with the end of what it reads, when it says nothing more for DOOR_QUIET_MS, while what it writes is
+ * taken to the last. Thread: the loop's, but door_is_friend.
  */
 #ifndef NP_EDGE_DOOR_H
 #define NP_EDGE_DOOR_H
@@ -22,6 +22,7 @@
 #define DOOR_LAST_MS	 2000  /* a peer that does not take what is left when nng has ended */
 #define DOOR_BUFFER_MAX	 65536 /* of a peer and direction; then its source is not read */
 #define DOOR_RETRY_MS	 10    /* nng's backlog is full, or there are no descriptors */
+#define DOOR_QUIET_MS	 200   /* nng says nothing for so long: it may see that a peer left */
 #define DOOR_FLUSH_MS	 50    /* what is pending when the socket closes gets this long */
 #define DOOR_SETTLE_MS	 1000  /* ... as long as nng still reads what came before */
 #define DOOR_CLOSE_S	 1
