@@ -1,6 +1,7 @@
 """nodepass-dataplane without a URL: commands, events, ownership, its life."""
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -106,6 +107,50 @@ def test_requests_that_are_none__answered_and_survived(node):
         too_big.s.sendall(b"\1" + struct.pack(">Q", 1 << 40) + b"x" * 100)
         too_big.recv()
     assert c.ask(info={})["code"] == "CODE_OK"
+
+
+@pytest.mark.parametrize("spec,word", [
+    ({"id": "a", "desired": "DESIRED_RUNNING"}, "URL"),
+    ({"id": "a", "url": "client://127.0.0.1:1/127.0.0.1:2"}, "desired state"),
+    ({"id": "a b", "url": "client://127.0.0.1:1/127.0.0.1:2", "desired": "DESIRED_STOPPED"}, "id"),
+    ({"id": "a", "url": "master://127.0.0.1:1/api", "desired": "DESIRED_STOPPED"}, "master://"),
+], ids=["no url", "no state", "bad id", "master"])
+def test_specs_that_are_none__refused_with_the_reason__nothing_is_there(node, spec, word):
+    c = node.client()
+    r = c.ask(apply={"spec": spec})
+    assert r["code"] in ("CODE_INVALID", "CODE_MALFORMED") and word in r["text"], r
+    assert c.ask(info={})["info"].get("instances", 0) == 0
+
+
+def test_actions__on_what_is_not_there__and_none_at_all__are_refused(node, echo):
+    c = node.client()
+    assert c.ask(action={"id": "ghost", "verb": "VERB_START"})["code"] == "CODE_NOT_FOUND"
+    assert apply(c, "a", single(free_port(HOST), echo.addr), "DESIRED_STOPPED")["code"] == "CODE_OK"
+    r = c.ask(action={"id": "a"})
+    assert r["code"] == "CODE_INVALID" and "verb" in r["text"], r
+    assert c.ask(get={"id": "a"})["get"]["status"]["state"] == "STATE_STOPPED"
+
+
+def test_log_level__of_one__of_all__while_they_run(node, echo):
+    c, ports = node.client(), [free_port(HOST), free_port(HOST)]
+    for i, port in enumerate(ports):
+        apply(c, f"i{i}", single(port, echo.addr) + "&log=warn")
+    wait_for("listeners", lambda: all(is_listening((HOST, p)) for p in ports))
+
+    def said():
+        """How often each has said what a session became, after one more of each."""
+        for p in ports:
+            round_trip(p)
+        return [len(re.findall(rf"DEBUG  session \w+ -> \w+ instance=i{i}$", node.log(), re.M)) for i in (0, 1)]
+
+    assert said() == [0, 0]
+    assert c.ask(log_level={"id": "ghost", "level": "LEVEL_DEBUG"})["code"] == "CODE_NOT_FOUND"
+    assert c.ask(log_level={"id": "i1", "level": "LEVEL_DEBUG"})["code"] == "CODE_OK"
+    wait_for("i1 says it, i0 does not", lambda: (s := said())[0] == 0 and s[1] > 0)
+    assert c.ask(log_level={"level": "LEVEL_DEBUG"})["code"] == "CODE_OK"
+    wait_for("i0 says it", lambda: said()[0] > 0)
+    assert c.ask(log_level={"level": "LEVEL_INFO"})["code"] == "CODE_OK"
+    wait_for("none says it", lambda: said() == said())
 
 
 def test_a_client_that_does_not_read__stops_nobody(node, echo):
