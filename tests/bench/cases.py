@@ -292,32 +292,48 @@ def _start(b, together):
 
 
 def many(b):
-    """A hundred single hops in one process."""
+    """A hundred single hops in one process, which all ways read from a file. NodePass: by the API of a master, too."""
     pairs = [(b.ports.take(), b.echo) for _ in range(MANY)]
     with Stage(os.path.join(b.folder, "many-" + b.way.name)) as stage:
         begin = time.monotonic()
-        if isinstance(b.way, NodePass):
-            pids, one = _many_nodepass(b, stage, pairs), None
-        else:
-            path = _many_config(b.way, stage.folder, pairs)
-            extra = ["-e", f"{stage.folder}/start.log", "-p", stage.folder] if isinstance(b.way, Nginx) else ["-db"]
-            one = stage.start([b.way.path, *extra, "-c" if isinstance(b.way, Nginx) else "-f", path])
-            pids = [one.pid]
+        pids = [stage.start(_many_argv(b.way, stage.folder, pairs)).pid]
         for visit, _ in pairs:
             b.load.first(visit)
         took = time.monotonic() - begin
         before, since = cpu_ns(pids), time.monotonic()
         time.sleep(b.seconds(1))
         idle = (cpu_ns(pids) - before) / 1e6 / (time.monotonic() - since)
-        return {"all_kb": settled_memory_kb(pids), "all_ms": took * 1e3, "idle_ms_s": idle}
+        figures = {"all_kb": settled_memory_kb(pids), "all_ms": took * 1e3, "idle_ms_s": idle}
+    if isinstance(b.way, NodePass):
+        figures["api_ms"] = _many_by_api(b)
+    return figures
 
 
-def _many_config(way, folder, pairs):
+def _many_argv(way, folder, pairs):
     if isinstance(way, HAProxy):
-        return write(folder, "many.cfg", way.config(pairs))
+        return [way.path, "-db", "-f", write(folder, "many.cfg", way.config(pairs))]
     if isinstance(way, Nginx):
-        return write(folder, "many.conf", way.config(folder, pairs, False))
+        return [way.path, "-e", f"{folder}/start.log", "-p", folder,
+                "-c", write(folder, "many.conf", way.config(folder, pairs, False))]
+    if isinstance(way, NodePass):
+        return [way.path, "@" + write(folder, "many.urls", "\n".join(_many_urls(pairs)) + "\n")]
     raise Failed("not asked of this one")
+
+
+def _many_urls(pairs):
+    return [f"client://127.0.0.1:{visit}/127.0.0.1:{target}?mode=1&log=warn" for visit, target in pairs]
+
+
+def _many_by_api(b):
+    """The same by one request after the other, each stored on disk before it is answered; milliseconds from the start
+    of the master to the byte through the last."""
+    pairs = [(b.ports.take(), b.echo) for _ in range(MANY)]
+    with Stage(os.path.join(b.folder, "many-api-" + b.way.name)) as stage:
+        begin = time.monotonic()
+        master(b, stage, b.way, {}, _many_urls(pairs))
+        for visit, _ in pairs:
+            b.load.first(visit)
+        return (time.monotonic() - begin) * 1e3
 
 
 def master(b, stage, way, env, urls):
@@ -343,10 +359,6 @@ def master(b, stage, way, env, urls):
             if b"nodepass-dataplane" in f.read().split(b"\0")[0]:
                 return pid
     raise Failed("the master has no data plane")
-
-
-def _many_nodepass(b, stage, pairs):
-    return [master(b, stage, b.way, {}, [f"client://127.0.0.1:{v}/127.0.0.1:{t}?mode=1&log=warn" for v, t in pairs])]
 
 
 def workers(b):
@@ -418,7 +430,8 @@ MEASURES |= {
         "client_ms": Field("ms, the other end runs", "low", "median")}, 0.5, quick=2, kind="own"),
     "many": Measure(f"{MANY} instances in one process", many, {
         "all_kb": Field("KB idle", "low", "median"), "all_ms": Field("ms until all carry bytes", "low", "median"),
-        "idle_ms_s": Field("CPU ms a second, idle", "low", "median")}, 3.0, rounds=3, kind="many", scenarios=("single",)),
+        "idle_ms_s": Field("CPU ms a second, idle", "low", "median"),
+        "api_ms": Field("ms until all carry bytes, made over the API one by one", "low", "median")}, 4.0, rounds=3, kind="many", scenarios=("single",)),
     "workers": Measure("both ends in one process, 8 streams, 1 and 2 workers", workers, {
         "gbps_1": Field("Gbit/s, 1 worker", "high"), "gbps_2": Field("Gbit/s, 2 workers", "high"),
         "gain": Field("gain", "high", "median")}, 6.0, rounds=3, kind="ours", scenarios=("tls",)),
