@@ -282,6 +282,7 @@ def test_events__changes_leases_statistics__in_one_order(node, echo):
     raw = nngcat("--sub", "--subscribe", '{"lease"', "--count", "1", "--dial",
                  node.url("events.json.sock"), "--raw")
     assert raw.startswith(b'{"lease"') and json.loads(raw)["lease"].get("instances", 0) == 0
+    e.wait("the next lease for who stays", lambda x: "lease" in x and int(x["seq"]) > int(json.loads(raw)["seq"]))
 
 
 def test_last_numbers__a_restart_and_a_removal__are_said(node, echo):
