@@ -20,7 +20,7 @@ fuzz_one() {
 }
 
 run_fuzzers() {
-    local seconds=${NP_FUZZ_SECONDS:-20} scratch name p=0 f=0
+    local seconds=${NP_FUZZ_SECONDS:-30} scratch name p=0 f=0
     scratch=build-fuzz/run # from the seeds each time, so that a run depends on no earlier one
     rm -rf "$scratch"
     mkdir -p "$scratch"
