@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/mono.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -41,6 +42,8 @@ struct peer {
 	bool outer_ended; /* nothing more comes from it */
 	bool outer_gone;  /* nothing more goes to it */
 	bool inner_ended; /* nng has closed */
+	struct np_mono
+	    patience; /* set: outer_ended, and nng is told so at this time at the latest */
 };
 
 /* nng's listener for one kind of peers. */
@@ -98,18 +101,6 @@ static void carry(struct bufferevent *from, struct bufferevent *to)
 	bufferevent_setwatermark(to, EV_WRITE, DOOR_BUFFER_MAX / 2, 0);
 }
 
-static void inner_on_readable(struct bufferevent *bev, void *arg)
-{
-	struct peer *p = arg;
-	struct evbuffer *in = bufferevent_get_input(bev);
-
-	NP_CHECK_MAGIC(p, PEER_MAGIC);
-	if (p->outer_gone)
-		evbuffer_drain(in, evbuffer_get_length(in));
-	else
-		carry(bev, p->outer);
-}
-
 static size_t waiting(struct bufferevent *bev)
 {
 	return evbuffer_get_length(bufferevent_get_output(bev));
@@ -123,16 +114,33 @@ static void inner_say_end(struct peer *p)
 {
 	const struct timeval quiet = {.tv_usec = DOOR_QUIET_MS * 1000};
 
-	if (p->outer_ended && waiting(p->inner) == 0)
-		bufferevent_set_timeouts(p->inner, &quiet, NULL);
+	if (!p->outer_ended || waiting(p->inner) > 0 || np_mono_is_set(p->patience))
+		return;
+	p->patience = np_mono_add_ms(np_mono_now(), DOOR_TALK_MS);
+	bufferevent_set_timeouts(p->inner, &quiet, NULL);
 }
 
-static void inner_is_quiet(struct peer *p)
+static void inner_shut(struct peer *p)
 {
 	shutdown(bufferevent_getfd(p->inner), SHUT_WR);
 	/* In this order: libevent 2.1 else sets the old one again with each later read. */
 	bufferevent_enable(p->inner, EV_READ);
 	bufferevent_set_timeouts(p->inner, NULL, NULL);
+}
+
+static void inner_on_readable(struct bufferevent *bev, void *arg)
+{
+	struct peer *p = arg;
+	struct evbuffer *in = bufferevent_get_input(bev);
+
+	NP_CHECK_MAGIC(p, PEER_MAGIC);
+	/* A listener's events may never pause. */
+	if (np_mono_is_set(p->patience) && !np_mono_before(np_mono_now(), p->patience))
+		inner_shut(p);
+	if (p->outer_gone)
+		evbuffer_drain(in, evbuffer_get_length(in));
+	else
+		carry(bev, p->outer);
 }
 
 static void inner_on_written(struct bufferevent *bev, void *arg)
@@ -168,7 +176,7 @@ static void inner_on_event(struct bufferevent *bev, short what, void *arg)
 	(void)bev;
 	NP_CHECK_MAGIC(p, PEER_MAGIC);
 	if ((what & BEV_EVENT_TIMEOUT) != 0) {
-		inner_is_quiet(p);
+		inner_shut(p);
 		return;
 	}
 	p->inner_ended = true;

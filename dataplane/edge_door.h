@@ -23,6 +23,7 @@
 #define DOOR_BUFFER_MAX	 65536 /* of a peer and direction; then its source is not read */
 #define DOOR_RETRY_MS	 10    /* nng's backlog is full, or there are no descriptors */
 #define DOOR_QUIET_MS	 200   /* nng says nothing for so long: it may see that a peer left */
+#define DOOR_TALK_MS	 2000  /* ... and at the latest so long after the peer's end */
 #define DOOR_FLUSH_MS	 50    /* what is pending when the socket closes gets this long */
 #define DOOR_SETTLE_MS	 1000  /* ... as long as nng still reads what came before */
 #define DOOR_CLOSE_S	 1

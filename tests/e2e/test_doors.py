@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from np_control import DataPlane
+from np_control import DataPlane, apply
 from np_net import SLACK, wait_for
 
 NAMES = ("ctl.sock", "events.sock", "events.json.sock")
@@ -104,3 +104,23 @@ def test_a_quiet_client_is_left_alone(node):
     e.wait("the next lease", lambda x: "lease" in x and x["seq"] != first["seq"], 20)
     assert c.ask(ping={"nonce": "2"})["code"] == "CODE_OK"
     assert [int(x["seq"]) for x in e.all] == list(range(int(first["seq"]), int(first["seq"]) + len(e.all)))
+
+
+def test_a_listener_leaves__while_events_do_not_pause__its_connection_ends(node):
+    """Events 20 times a second: the library is never silent for as long as its last word is waited for."""
+    c = node.client()
+    assert c.ask(ping={"nonce": "1"})["code"] == "CODE_OK"
+    before = len(os.listdir(f"/proc/{node.pid}/fd"))
+    with contextlib.ExitStack() as them:
+        for _ in range(5):
+            s = them.enter_context(socket.socket(socket.AF_UNIX))
+            s.settimeout(10)
+            s.connect(node.path("events.json.sock"))
+            s.sendall(b"\0SP\0\0\x21\0\0")
+            assert s.recv(8) == b"\0SP\0\0\x20\0\0"
+    numbers = iter(range(1, 10**6))
+
+    def back():
+        apply(c, f"i{next(numbers)}", "client://127.0.0.1:9/127.0.0.1:9?mode=1", "DESIRED_STOPPED")
+        return len(os.listdir(f"/proc/{node.pid}/fd")) <= before
+    wait_for("their descriptors", back, 15, 0.05)
