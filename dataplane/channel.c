@@ -34,7 +34,7 @@ static void channel_task(struct worker *w, struct task *t)
 	channel_run(ch);
 }
 
-static void channel_release(struct grave *g)
+static void channel_free(struct grave *g)
 {
 	struct channel *ch = (struct channel *)((char *)g - offsetof(struct channel, grave));
 
@@ -71,7 +71,7 @@ enum np_err channel_new(struct shard *sh, struct peer *peer, enum np_channel_kin
 		return NP_ENOMEM;
 	}
 	ch->magic = CHANNEL_MAGIC;
-	ch->grave.release = channel_release;
+	ch->grave.release = channel_free;
 	ch->shard = sh;
 	ch->kind = kind;
 	ch->ingress = ingress;
@@ -240,6 +240,12 @@ void channel_violation(struct channel *ch, const char *what)
 
 /* -- work -- */
 
+/* The ingress reads no more of its visitor until it has the STATUS that is held. */
+static bool ingress_waits(const struct channel *ch)
+{
+	return ch->session != NULL && (ch->blocked || ch->session->tx >= VISITOR_KEEP_MAX);
+}
+
 static void channel_run(struct channel *ch)
 {
 	if (ch->state == CHANNEL_CLOSED)
@@ -250,6 +256,8 @@ static void channel_run(struct channel *ch)
 	channel_pump(ch);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
+	if (ch->held && ingress_waits(ch))
+		channel_release(ch);
 	channel_flush(ch);
 	if (ch->state == CHANNEL_CLOSED)
 		return;

@@ -127,8 +127,12 @@ static inline size_t channel_waiting(const struct channel *ch)
 {
 	return np_buf_len(&ch->tx) + np_frame_out_owed(&ch->owed);
 }
-/* channel_hold - what is in tx waits, for a pass at most, for data that then go with it. */
+/*
+ * channel_hold - what is in tx waits for a frame that then goes with it, WORKER_LATER_MS at most.
+ * channel_release - it waits no longer; channel_flush follows.
+ */
 void channel_hold(struct channel *ch);
+void channel_release(struct channel *ch);
 /* channel_resume - the outer side takes bytes again (or the rate does). */
 void channel_resume(struct channel *ch);
 /* channel_reset - RESET with @reason for the running turn; the session is detached; the turn

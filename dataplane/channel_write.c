@@ -15,6 +15,7 @@ void channel_put(struct channel *ch, enum np_frame_type type, const void *payloa
 
 	if (ch->state == CHANNEL_CLOSED)
 		return;
+	channel_release(ch);
 	np_frame_write(&f, header);
 	np_buf_put(&ch->tx, header, sizeof(header));
 	if (len > 0)
@@ -109,7 +110,16 @@ void channel_hold(struct channel *ch)
 	if (ch->state == CHANNEL_CLOSED)
 		return;
 	ch->held = true;
-	worker_defer(ch->shard->worker, &ch->task);
+	worker_defer_later(ch->shard->worker, &ch->task);
+}
+
+void channel_release(struct channel *ch)
+{
+	if (!ch->held)
+		return;
+	ch->held = false;
+	if (ch->task.later)
+		worker_undefer(ch->shard->worker, &ch->task);
 }
 
 void channel_send_data(struct channel *ch, uint8_t *buf, size_t len)
@@ -125,14 +135,14 @@ void channel_send_frames(struct channel *ch, const uint8_t *buf, size_t len)
 	size_t done = 0;
 
 	if (ch->held && len > CHANNEL_HELD_MAX) {
-		ch->held = false;
+		channel_release(ch);
 		channel_flush(ch);
 	}
 	if (ch->state != CHANNEL_CLOSED && channel_waiting(ch) == 0)
 		done = write_some(ch, buf, len);
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	ch->held = false;
+	channel_release(ch);
 	if (done < len) {
 		np_buf_put(&ch->tx, buf + done, len - done);
 		if (ch->tx.err != NP_OK)

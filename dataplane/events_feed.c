@@ -67,6 +67,7 @@ static void on_session_end(void *arg, const char *id, const struct session_recor
 	struct feed *f = &e->feed;
 	struct ctl_session_end end = {.udp = r->udp, .rx = r->rx, .tx = r->tx};
 	unsigned sample = atomic_load_explicit(&f->sample, memory_order_relaxed);
+	char target[NP_ADDR_TEXT_MAX];
 	bool first = false;
 
 	if (!atomic_load_explicit(&f->sessions, memory_order_relaxed) || sample == 0 ||
@@ -76,7 +77,7 @@ static void on_session_end(void *arg, const char *id, const struct session_recor
 	np_addr_format(r->visitor, end.peer);
 	/* A name may be longer than there is room: its end with the port matters less here. */
 	snprintf(end.target, sizeof(end.target), "%.*s", (int)sizeof(end.target) - 1,
-		 r->target != NULL ? r->target : "");
+		 session_record_target(r, target));
 	snprintf(end.reason, sizeof(end.reason), "%s", np_reason_name(r->reason));
 	end.duration_ms = r->ms > UINT32_MAX ? UINT32_MAX : (uint32_t)r->ms;
 	end.start_ms = wall_ms() - r->ms;

@@ -295,10 +295,13 @@ struct session_record {
 	bool udp;
 	enum np_reason reason;
 	const struct np_addr *visitor;
-	const char *target;
+	const char *target; /* NULL: it is target_addr, which few ask for as text */
+	const struct np_addr *target_addr;
 	uint64_t rx, tx;
 	int64_t ms;
 };
 void shard_record(struct shard *sh, const struct session_record *r);
+/* session_record_target - the target's text, in @out where it has to be made. */
+const char *session_record_target(const struct session_record *r, char out[NP_ADDR_TEXT_MAX]);
 
 #endif

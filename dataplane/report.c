@@ -147,10 +147,18 @@ static void report_on_second(evutil_socket_t fd, short what, void *arg)
 	report_second(inst);
 }
 
+const char *session_record_target(const struct session_record *r, char out[NP_ADDR_TEXT_MAX])
+{
+	if (r->target != NULL)
+		return r->target;
+	np_addr_format(r->target_addr, out);
+	return out;
+}
+
 void shard_record(struct shard *sh, const struct session_record *r)
 {
 	struct instance *inst = sh->inst;
-	char visitor[NP_ADDR_TEXT_MAX];
+	char visitor[NP_ADDR_TEXT_MAX], target[NP_ADDR_TEXT_MAX];
 
 	counter_closed(&sh->counters, r->reason);
 	if (session_sink.fn != NULL)
@@ -166,7 +174,8 @@ void shard_record(struct shard *sh, const struct session_record *r)
 	INSTANCE_LOG(inst, INFO,
 		     "session end proto=%s reason=%s rx=%llu tx=%llu ms=%lld visitor=%s target=%s",
 		     r->udp ? "udp" : "tcp", np_reason_name(r->reason), (unsigned long long)r->rx,
-		     (unsigned long long)r->tx, (long long)r->ms, visitor, r->target);
+		     (unsigned long long)r->tx, (long long)r->ms, visitor,
+		     session_record_target(r, target));
 }
 
 enum np_err report_start(struct instance *inst)

@@ -233,7 +233,8 @@ void session_end_as(struct session *s, enum np_reason reason, bool abort, const 
 	struct session_record r = {
 	    .reason = reason,
 	    .visitor = &s->visitor,
-	    .target = target[0] != '\0' ? target : "-",
+	    .target = target == NULL || target[0] != '\0' ? target : "-",
+	    .target_addr = &s->target,
 	    .rx = s->rx,
 	    .tx = s->tx,
 	    .ms = np_mono_diff_ms(now, s->start),
@@ -249,6 +250,10 @@ void session_end(struct session *s, enum np_reason reason, bool abort)
 {
 	char target[SESSION_TARGET_MAX];
 
+	if (s->role != SESSION_INGRESS && s->target.len > 0) {
+		session_end_as(s, reason, abort, NULL);
+		return;
+	}
 	session_target(s, target);
 	session_end_as(s, reason, abort, target);
 }

@@ -11,7 +11,8 @@
 struct session *session_new(struct shard *sh, enum session_role role);
 /* session_target - for the log and STATUS: who answered, or who is dialled; "" = nobody so far. */
 void session_target(const struct session *s, char out[SESSION_TARGET_MAX]);
-/* session_end_as - session_end when the caller knows the target better: its dial is just over. */
+/* session_end_as - session_end when the caller knows the target better: its dial is just over. @target
+ * NULL: who answered. */
 void session_end_as(struct session *s, enum np_reason reason, bool abort, const char *target);
 /* session_on_outer - the event of a tunnel end's outer socket. */
 void session_on_outer(evutil_socket_t fd, short what, void *arg);

@@ -45,7 +45,8 @@ struct worker_private {
 	pthread_mutex_t lock; /* guards the three below */
 	struct mail *first, **last;
 	bool stop;
-	struct task *tasks;
+	struct task *tasks, *later; /* the first of later is due first */
+	struct event *later_event;  /* pending while there are some, or were */
 	struct grave *graves;
 	struct np_mono now;
 };
@@ -122,21 +123,60 @@ void worker_post(struct worker *w, struct mail *m)
 		np_wake_fd_set(p->wake_fd);
 }
 
-void worker_defer(struct worker *w, struct task *t)
-{
-	if (t->queued)
-		return;
-	t->queued = true;
-	t->pass = w->p->pass;
-	DL_APPEND(w->p->tasks, t);
-}
-
 void worker_undefer(struct worker *w, struct task *t)
 {
 	if (!t->queued)
 		return;
-	t->queued = false;
-	DL_DELETE(w->p->tasks, t);
+	if (t->later)
+		DL_DELETE(w->p->later, t);
+	else
+		DL_DELETE(w->p->tasks, t);
+	t->queued = t->later = false;
+}
+
+void worker_defer(struct worker *w, struct task *t)
+{
+	if (t->queued && !t->later)
+		return;
+	worker_undefer(w, t);
+	t->queued = true;
+	t->since = w->p->pass;
+	DL_APPEND(w->p->tasks, t);
+}
+
+static uint32_t ms_of_pass(struct worker *w)
+{
+	return (uint32_t)(worker_pass_now(w).us / 1000);
+}
+
+void worker_defer_later(struct worker *w, struct task *t)
+{
+	const struct timeval tv = tv_of_ms(WORKER_LATER_MS);
+
+	if (t->queued)
+		return;
+	t->queued = t->later = true;
+	t->since = ms_of_pass(w);
+	DL_APPEND(w->p->later, t);
+	if (!evtimer_pending(w->p->later_event, NULL) && evtimer_add(w->p->later_event, &tv) != 0)
+		worker_defer(w, t); /* no memory: now, then */
+}
+
+static void worker_on_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct task *t;
+	uint32_t now = ms_of_pass(w), waited = 0;
+
+	(void)fd;
+	(void)what;
+	while ((t = w->p->later) != NULL && (waited = now - t->since) >= WORKER_LATER_MS)
+		worker_defer(w, t);
+	if (t != NULL) {
+		const struct timeval tv = tv_of_ms(WORKER_LATER_MS - waited);
+
+		evtimer_add(w->p->later_event, &tv);
+	}
 }
 
 void worker_bury(struct worker *w, struct grave *g)
@@ -242,11 +282,10 @@ static void worker_end_pass(struct worker *w)
 	struct worker_private *p = w->p;
 
 	worker_take_mail(w);
-	while (p->tasks != NULL && p->tasks->pass != p->pass) {
+	while (p->tasks != NULL && p->tasks->since != p->pass) {
 		struct task *t = p->tasks;
 
-		DL_DELETE(p->tasks, t);
-		t->queued = false;
+		worker_undefer(w, t);
 		t->run(w, t);
 	}
 	p->pass++;
@@ -298,6 +337,8 @@ static void worker_release(struct worker *w)
 		event_free(p->wake_event);
 	if (p->trim_event != NULL)
 		event_free(p->trim_event);
+	if (p->later_event != NULL)
+		event_free(p->later_event);
 	if (w->base != NULL)
 		event_base_free(w->base);
 	if (p->wake_fd != -1)
@@ -341,10 +382,11 @@ static enum np_err worker_init(struct worker *w, unsigned index)
 		return NP_ESYS;
 	p->wake_event = event_new(w->base, p->wake_fd, EV_READ | EV_PERSIST, worker_on_wake, w);
 	p->trim_event = evtimer_new(w->base, worker_on_trim, w);
+	p->later_event = evtimer_new(w->base, worker_on_later, w);
 	w->resolver = resolver_new(w);
 	w->pipes = pipe_pool_new(w);
-	if (p->wake_event == NULL || p->trim_event == NULL || w->resolver == NULL ||
-	    w->pipes == NULL || event_add(p->wake_event, NULL) != 0)
+	if (p->wake_event == NULL || p->trim_event == NULL || p->later_event == NULL ||
+	    w->resolver == NULL || w->pipes == NULL || event_add(p->wake_event, NULL) != 0)
 		return NP_ENOMEM;
 	return NP_OK;
 }

@@ -28,12 +28,13 @@ struct mail {
 	mail_fn deliver;
 };
 
-/* Work that goes on in the next loop pass: an object's bounded share of this one is used up. */
+/* Work that goes on in the next loop pass, as an object's bounded share of this one is used up, or a
+ * little later. */
 struct task {
 	struct task *prev, *next;
 	void (*run)(struct worker *w, struct task *t);
-	uint32_t pass; /* when it was queued */
-	bool queued;
+	uint32_t since; /* the pass when it was queued; milliseconds when it is for later */
+	bool queued, later;
 };
 
 /* A dead object that callers on the stack may still hold; freed after the loop pass. First member
@@ -43,7 +44,8 @@ struct grave {
 	void (*release)(struct grave *g);
 };
 
-#define WORKERS_MAX 256
+#define WORKERS_MAX	256
+#define WORKER_LATER_MS 10
 /* Bytes of the scratch buffer that the running callback of a worker may use; never kept across
  * callbacks. */
 #define WORKER_SCRATCH (128 * 1024)
@@ -88,8 +90,12 @@ struct worker *worker_self(void);
 
 /* worker_post - @m is delivered on @w, in order of posting. Thread: any. Blocks: never. */
 void worker_post(struct worker *w, struct mail *m);
-/* worker_defer - runs @t in the next pass (once, however often it is asked). Thread: owner. */
+/*
+ * worker_defer - runs @t in the next pass (once, however often it is asked). worker_defer_later - in
+ * WORKER_LATER_MS, unless it is deferred before. Thread: owner.
+ */
 void worker_defer(struct worker *w, struct task *t);
+void worker_defer_later(struct worker *w, struct task *t);
 void worker_undefer(struct worker *w, struct task *t);
 /* worker_bury - releases @g after this pass. Thread: owner. */
 void worker_bury(struct worker *w, struct grave *g);

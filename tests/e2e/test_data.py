@@ -1,7 +1,9 @@
 """TCP sessions: every byte once, in order, on the right session; ends and resets travel as what they are."""
 import random
 import socket
+import struct
 import threading
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from np_net import (abort, ask, dial, digest, echo, how_it_ends, parallel, read_
 MIB = 1 << 20
 every = over(tls=(0, 1, 2), sanitize=("reverse-0", "reverse-1", "forward-1", "single"))
 plain_and_tls = over(tls=(0, 1), sanitize=("reverse-1", "forward-0", "single"))
+plain_and_tls_tunnels = over(("reverse", "forward"), tls=(0, 1))
 
 
 @every
@@ -161,6 +164,56 @@ def test_server_speaks_first__greeting_arrives_before_any_byte_of_the_visitor(be
         s.sendall(b"QUIT\r\n")
         assert read_eof(s) == b""
     assert t.target.results == [b"QUIT\r\n"]
+
+
+def _data_segments(sock):
+    """TCP segments with bytes in them that came in on @sock: tcp_info.tcpi_data_segs_in."""
+    return struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)[0]
+
+
+@plain_and_tls_tunnels
+def test_status__target_answers_soon__travels_with_the_answer(bench, flow, tls):
+    turns = 40
+
+    def script(s):
+        request = read_n(s, 5)
+        time.sleep(0.002)  # it thinks; meanwhile the egress has said what it would say by itself
+        s.sendall(request)
+        return read_eof(s)
+
+    def segments():
+        return sum(_data_segments(x.near if flow == "reverse" else x.far) for x in t.proxy.channels())
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script), via={}, client={"min": 1})
+    ask(t.visit, b"first")
+    t.egress.wait_ends(1)
+    before = segments()
+    for n in range(turns):
+        assert ask(t.visit, b"%5d" % n)
+    t.egress.wait_ends(turns + 1)
+    # STATUS with the answer, FIN with DONE; three a turn when none has company.
+    assert segments() - before < 3 * turns
+
+
+@plain_and_tls_tunnels
+def test_status__visitor_has_more_than_may_go_before_it__is_sent_at_once(bench, flow, tls):
+    body = token("body", 40_000)
+
+    def script(s):
+        read_n(s, len(body))
+        s.sendall(b".")
+        return read_eof(s)
+
+    def took():
+        begin = time.monotonic()
+        with dial(t.visit) as s:
+            s.sendall(body)
+            assert read_n(s, 1) == b"."
+        return time.monotonic() - begin
+
+    t = bench.link(flow, tls, target=bench.tcp_target(script))
+    # WORKER_LATER_MS: STATUS would come no sooner, for none of them.
+    assert any(took() < 0.010 for _ in range(2000))
 
 
 @plain_and_tls
