@@ -18,6 +18,7 @@ from np_net import SLACK, wait_for
 ROUND = 512        # bytes of a question and of its answer
 ROUNDS = 4         # of a visitor
 PAUSE_S = 0.5, 2.0  # between them, if nothing else is said
+POOL_HELD_S = 10   # pools keep what a burst needed for 7 s, then they fall from second to second
 
 
 class Greeter:
@@ -224,14 +225,16 @@ class Clients:
         self.wanted = 0
         wait_for("every visitor has left", lambda: not self._live and not self._suspects, 60)
         self.t.server.wait_point("no session", lambda p: p["tcps"] == 0, 60)
-        # pools fall back to what nobody asks for
-        last = [1 << 30]
+        # pools fall back to what nobody asks for, some seconds after the last who did
+        least, since = 1 << 30, time.monotonic()
 
         def settled():
-            fds, fell = self.t.server.fd_count(), last[0]
-            last[0] = fds
-            return fds >= fell
-        wait_for("the pools have shrunk", settled, 90, step=1)
+            nonlocal least, since
+            fds = self.t.server.fd_count()
+            if fds < least:
+                least, since = fds, time.monotonic()
+            return time.monotonic() - since > POOL_HELD_S
+        wait_for("the pools have shrunk", settled, 90, step=0.5)
         return self.t.server.rss() >> 10, self.t.server.fd_count()
 
     def stop(self):
