@@ -24,11 +24,13 @@ in_namespace() {
     "$@"
 }
 
-# bench_peers: peers that cargo installs, once, below build/; a peer that cannot be built is left out.
+# bench_peers NAMES: those of them (,NAME,NAME, or nothing for all) that cargo installs, once, below build/; a peer that
+# cannot be built is left out.
 bench_peers() {
     local name
     mkdir -p build/bench-peers "$LOGS"
     for name in $CARGO_PEERS; do
+        case ${1:-,${name%-cli},} in *",${name%-cli},"*) ;; *) continue ;; esac
         [ ! -e "build/bench-peers/$name.tried" ] || continue
         if ! command -v cargo >/dev/null; then
             echo "dev: there is no cargo here: $name is left out"
@@ -45,7 +47,7 @@ cmd_bench() {
     # shellcheck disable=SC2086
     need $NEED_BUILD $NEED_BENCH
     case " $* " in *" --help "* | *" -h "*) exec "$PYTHON" -B tests/bench/bench.py --help ;; esac
-    case " $* " in *" --peers none "* | *" --peers=none "*) ;; *) bench_peers ;; esac
+    bench_peers "$(sed -nE 's/.* --peers[ =]([^ ]+) .*/,\1,/p' <<<" $* ")"
     # shellcheck disable=SC2086
     build_or_die bench build_own $PROGRAMS np-load np-httpd
     build_or_die bench-shared build_tree build-shared gcc -- nodepass nodepass-dataplane
