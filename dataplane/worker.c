@@ -149,34 +149,38 @@ static uint32_t ms_of_pass(struct worker *w)
 	return (uint32_t)(worker_pass_now(w).us / 1000);
 }
 
+static bool later_wake_in(struct worker *w, uint32_t ms)
+{
+	const struct timeval tv = tv_of_ms(ms);
+
+	return evtimer_add(w->p->later_event, &tv) == 0;
+}
+
 void worker_defer_later(struct worker *w, struct task *t)
 {
-	const struct timeval tv = tv_of_ms(WORKER_LATER_MS);
-
 	if (t->queued)
 		return;
 	t->queued = t->later = true;
 	t->since = ms_of_pass(w);
 	DL_APPEND(w->p->later, t);
-	if (!evtimer_pending(w->p->later_event, NULL) && evtimer_add(w->p->later_event, &tv) != 0)
-		worker_defer(w, t); /* no memory: now, then */
+	if (!evtimer_pending(w->p->later_event, NULL) && !later_wake_in(w, WORKER_LATER_MS))
+		worker_defer(w, t); /* no memory for the timer: now, then */
 }
 
 static void worker_on_later(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
 	struct task *t;
-	uint32_t now = ms_of_pass(w), waited = 0;
+	uint32_t now = ms_of_pass(w);
 
 	(void)fd;
 	(void)what;
-	while ((t = w->p->later) != NULL && (waited = now - t->since) >= WORKER_LATER_MS)
+	while ((t = w->p->later) != NULL && now - t->since >= WORKER_LATER_MS)
 		worker_defer(w, t);
-	if (t != NULL) {
-		const struct timeval tv = tv_of_ms(WORKER_LATER_MS - waited);
-
-		evtimer_add(w->p->later_event, &tv);
-	}
+	if (t == NULL || later_wake_in(w, t->since + WORKER_LATER_MS - now))
+		return;
+	while (w->p->later != NULL)
+		worker_defer(w, w->p->later);
 }
 
 void worker_bury(struct worker *w, struct grave *g)
