@@ -75,6 +75,7 @@ test_tsan() {
     fi
     export TSAN_OPTIONS=second_deadlock_stack=1
     run_unit "unit tests, thread" build-thread -R "^($(IFS='|' && echo "${threaded[*]}"))\$"
+    export TSAN_OPTIONS="$TSAN_OPTIONS suppressions=$PWD/tests/tsan-suppressions"
     NP_TEST_SLACK=3 run_e2e "end to end, thread" build-thread -m "sanitize and not slow"
 }
 
