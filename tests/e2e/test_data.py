@@ -9,7 +9,7 @@ import pytest
 
 from np_churn import churn_target, churn_visit
 from np_harness import over
-from np_net import (abort, ask, dial, digest, echo, how_it_ends, parallel, read_eof, read_n, send_later, token,
+from np_net import (abort, ask, dial, digest, echo, how_it_ends, parallel, poll, read_eof, read_n, send_later, token,
                     wait_for)
 
 MIB = 1 << 20
@@ -176,8 +176,8 @@ def test_status__target_answers_soon__travels_with_the_answer(bench, flow, tls):
     turns = 40
 
     def script(s):
-        request = read_n(s, 5)
-        time.sleep(0.002)  # it thinks; meanwhile the egress has said what it would say by itself
+        request, so_far = read_n(s, 5), segments()
+        poll(lambda: segments() > so_far, 0.002, 0.0005)  # what the egress would say by itself
         s.sendall(request)
         return read_eof(s)
 
