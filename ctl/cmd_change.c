@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "core/proof.h"
 #include "pick.h"
+#include "started.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -16,17 +17,18 @@
 
 #define URL_MAX 8192
 
-static int print_reply(struct ctl *c, struct api_call *call, const char *member)
+/* print_reply - the instance, or its id alone. */
+static int print_reply(struct ctl *c, struct api_call *call)
 {
-	char text[64];
+	char id[64];
 	const char *reply = (const char *)np_buf_ptr(&call->reply);
 	size_t len = np_buf_len(&call->reply);
 
 	if (c->json)
 		return ctl_put(reply, len);
-	if (!json_member(reply, len, member, text, sizeof(text)))
+	if (!json_member(reply, len, "id", id, sizeof(id)))
 		return ctl_fail("%s: the answer is no instance", c->where.url);
-	printf("%s\n", text);
+	printf("%s\n", id);
 	return ctl_flush();
 }
 
@@ -44,39 +46,77 @@ static int given_url(const char *word, char *out)
 	return CTL_OK;
 }
 
+/* send_pairs - @call is the request and its answer; the caller releases it. */
 static int send_pairs(struct ctl *c, const char *method, const char *path,
-		      const struct json_pair *pairs, size_t n, bool print)
+		      const struct json_pair *pairs, size_t n, struct api_call *call)
 {
-	struct api_call call;
 	struct np_buf body;
-	int status = CTL_FAILED;
+	int status;
 
 	np_buf_init(&body, 8 * URL_MAX);
 	if (json_object(pairs, n, &body) != NP_OK || np_buf_cstr(&body) == NULL) {
 		np_buf_wipe(&body);
 		return ctl_fail("%s", np_err_text(NP_ENOMEM));
 	}
-	api_call_init(&call, method, np_buf_cstr(&body), "%s", path);
-	status = ctl_call(c, &call);
-	if (status == CTL_OK && (print || c->json))
-		status = print_reply(c, &call, "id");
-	api_call_release(&call);
+	api_call_init(call, method, np_buf_cstr(&body), "%s", path);
+	status = ctl_call(c, call);
+	call->body = NULL;
 	np_buf_wipe(&body);
 	return status;
+}
+
+/* change_one - a change of one instance; what the API answers is of interest to scripts only. */
+static int change_one(struct ctl *c, const char *method, const char *path,
+		      const struct json_pair *pair)
+{
+	struct api_call call = {.path = ""};
+	int status = send_pairs(c, method, path, pair, 1, &call);
+
+	if (status == CTL_OK && c->json)
+		status = print_reply(c, &call);
+	api_call_release(&call);
+	return status;
+}
+
+/* is_hex - an id as the API makes them; another one would have to be escaped in a path. */
+static bool is_hex(const char *id)
+{
+	return id[0] != '\0' && strspn(id, "0123456789abcdefABCDEF") == strlen(id);
+}
+
+/* await_added - waits for the instance that @added, an answer of the API, shows. */
+static int await_added(struct ctl *c, const struct api_call *added)
+{
+	struct api_call call;
+	char id[64];
+
+	if (!json_member((const char *)np_buf_ptr(&added->reply), np_buf_len(&added->reply), "id",
+			 id, sizeof(id)) ||
+	    !is_hex(id))
+		return ctl_fail("%s: the answer is no instance", c->where.url);
+	api_call_init(&call, "GET", NULL, "/instances/%s", id);
+	return started_wait(c, &call, 1);
 }
 
 int cmd_add(struct ctl *c, char **words, size_t n)
 {
 	char url[URL_MAX];
 	struct json_pair pairs[2] = {{"url", url}, {"alias", c->alias}};
+	struct api_call call = {.path = ""};
 	int status = given_url(words[0], url);
 
 	(void)n;
 	if (status == CTL_OK)
 		status = ctl_connect(c);
 	if (status == CTL_OK)
-		status = send_pairs(c, "POST", "/instances", pairs, c->alias != NULL ? 2 : 1, true);
+		status =
+		    send_pairs(c, "POST", "/instances", pairs, c->alias != NULL ? 2 : 1, &call);
 	np_wipe(url, sizeof(url));
+	if (status == CTL_OK)
+		status = print_reply(c, &call);
+	if (status == CTL_OK)
+		status = await_added(c, &call);
+	api_call_release(&call);
 	return status;
 }
 
@@ -120,7 +160,7 @@ int cmd_set(struct ctl *c, char **words, size_t n)
 	if (status == CTL_OK)
 		status = one_path(c, words[0], path);
 	if (status == CTL_OK)
-		status = send_pairs(c, "PUT", path, &pair, 1, false);
+		status = change_one(c, "PUT", path, &pair);
 	np_wipe(url, sizeof(url));
 	return status;
 }
@@ -135,7 +175,7 @@ int cmd_alias(struct ctl *c, char **words, size_t n)
 	if (words[1][0] == '\0')
 		return ctl_usage("an alias cannot be empty");
 	status = one_path(c, words[0], path);
-	return status == CTL_OK ? send_pairs(c, "PATCH", path, &pair, 1, false) : status;
+	return status == CTL_OK ? change_one(c, "PATCH", path, &pair) : status;
 }
 
 /* --- many at a time ----------------------------------------------------------------------- */
@@ -197,10 +237,23 @@ static int bulk_report(const struct bulk *b, const struct api_call *calls)
 	return status;
 }
 
-/* is_hex - an id as the API makes them; another one would have to be escaped in a path. */
-static bool is_hex(const char *id)
+/*
+ * await_started - of what 'start' was told to, those that it was done to and that were not running:
+ * of the others the status tells nothing about this start.
+ */
+static int await_started(struct ctl *c, const struct inst_list *l, const bool *chosen,
+			 struct api_call *calls)
 {
-	return id[0] != '\0' && strspn(id, "0123456789abcdefABCDEF") == strlen(id);
+	size_t n = 0, call = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (!chosen[i] || !is_hex(l->v[i].id))
+			continue;
+		if (calls[call].error[0] == '\0' && strcmp(l->v[i].status, "stopped") == 0)
+			calls[n++] = calls[call];
+		call++;
+	}
+	return started_wait(c, calls, n);
 }
 
 /* bulk_run - the calls of what is chosen. */
@@ -223,6 +276,8 @@ static int bulk_run(struct ctl *c, const struct inst_list *l, const bool *chosen
 	if (api_each(c->api, calls, b.n, bulk_done, &b) != NP_OK)
 		ctl_fail("%s", np_err_text(NP_ENOMEM));
 	status = bulk_report(&b, calls);
+	if (strcmp(c->command, "start") == 0 && await_started(c, l, chosen, calls) != CTL_OK)
+		status = CTL_FAILED;
 	np_free(calls);
 	return b.failed > 0 ? CTL_FAILED : status;
 }

@@ -19,6 +19,7 @@ struct ctl {
 	const char *alias; /* of add, NULL = none */
 	uint64_t count;	   /* of top: how many pictures, 0 = no end */
 	int64_t every_ms;  /* of top */
+	int64_t wait_ms;   /* of add and start: for what is started; 0 = not at all */
 	bool tty;	   /* standard output is a terminal */
 	bool colours;	   /* it takes colours */
 	struct where where;

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "core/proof.h"
+#include "started.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -32,10 +33,10 @@ static const struct command commands[] = {
     {"ls", "[ID...]", "a table of the instances", 0, WORDS_MAX, cmd_ls},
     {"show", "ID...", "all that is known of an instance", 1, WORDS_MAX, cmd_show},
     {"add", "URL",
-     "make an instance and start it; prints its id. URL - is read from standard input", 1, 1,
+     "make an instance, print its id, return when it runs. URL - is read from standard input", 1, 1,
      cmd_add},
     {"rm", "ID...", "stop instances and remove them", 1, WORDS_MAX, cmd_bulk},
-    {"start", "ID...", "start instances", 1, WORDS_MAX, cmd_bulk},
+    {"start", "ID...", "start instances, return when they run", 1, WORDS_MAX, cmd_bulk},
     {"stop", "ID...", "stop instances; they stay in the list", 1, WORDS_MAX, cmd_bulk},
     {"restart", "ID...", "stop instances and start them again", 1, WORDS_MAX, cmd_bulk},
     {"reset", "ID...", "set the traffic counters of instances to 0", 1, WORDS_MAX, cmd_bulk},
@@ -55,7 +56,16 @@ static const struct command commands[] = {
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-enum { OPT_API = 256, OPT_KEY, OPT_KEY_FILE, OPT_CACERT, OPT_INSECURE, OPT_JSON, OPT_EVERY };
+enum {
+	OPT_API = 256,
+	OPT_KEY,
+	OPT_KEY_FILE,
+	OPT_CACERT,
+	OPT_INSECURE,
+	OPT_JSON,
+	OPT_EVERY,
+	OPT_WAIT
+};
 
 static const struct option options[] = {
     {"alias", required_argument, NULL, 'a'},
@@ -69,6 +79,7 @@ static const struct option options[] = {
     {"json", no_argument, NULL, OPT_JSON},
     {"key", required_argument, NULL, OPT_KEY},
     {"key-file", required_argument, NULL, OPT_KEY_FILE},
+    {"wait", required_argument, NULL, OPT_WAIT},
     {"yes", no_argument, NULL, 'y'},
     {NULL, 0, NULL, 0},
 };
@@ -91,6 +102,7 @@ static const char help_tail[] =
     "  -f, --follow     logs, events: go on\n"
     "  -n, --count N    top: this many tables\n"
     "  --every TIME     top: pause between them, 2s\n"
+    "  --wait TIME      add, start: how long to wait for what is started, 10s; 0: not at all\n"
     "  -y, --yes        'rm all' without a question\n"
     "\n"
     "Exit status\n"
@@ -222,6 +234,11 @@ static int take_option(struct ctl *c, int option, const char *value)
 		    c->every_ms == 0)
 			return ctl_usage("--every: a duration such as 2s is expected");
 		return CTL_OK;
+	case OPT_WAIT:
+		if (np_parse_duration(value, strlen(value), STARTED_WAIT_MAX_MS, &c->wait_ms) !=
+		    NP_OK)
+			return ctl_usage("--wait: a duration such as 10s is expected");
+		return CTL_OK;
 	case 'a':
 		c->alias = value;
 		return CTL_OK;
@@ -286,7 +303,7 @@ static void free_words(int argc, char **own)
 
 int main(int argc, char **argv)
 {
-	struct ctl c = {.every_ms = EVERY_MS};
+	struct ctl c = {.every_ms = EVERY_MS, .wait_ms = STARTED_WAIT_MS};
 	const char *plain = getenv("NO_COLOR"), *colour = getenv("NP_LOG_COLOR");
 	char **own = own_words(argc, argv);
 	int status = CTL_OK, option;

@@ -26,7 +26,7 @@ _nodepass_ctl() {
     case $command,$word in
     *,-*)
         mapfile -t COMPREPLY < <(compgen -W "--api --key --key-file --cacert --insecure --json --alias --follow
-            --count --every --yes --help" -- "$word")
+            --count --every --wait --yes --help" -- "$word")
         ;;
     ,*)
         mapfile -t COMPREPLY < <(compgen -W "ls show add rm start stop restart reset set alias logs events top info

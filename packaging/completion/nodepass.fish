@@ -32,6 +32,8 @@ complete -c nodepass -n '__fish_seen_subcommand_from ctl' -l key-file -r -F -d "
 complete -c nodepass -n '__fish_seen_subcommand_from ctl' -l cacert -r -F -d 'Authorities for its certificate'
 complete -c nodepass -n '__fish_seen_subcommand_from ctl' -l insecure -d 'Do not look at its certificate'
 complete -c nodepass -n '__fish_seen_subcommand_from ctl' -l json -d 'What the API says'
+complete -c nodepass -n '__fish_seen_subcommand_from ctl; and __fish_seen_subcommand_from add start' -l wait -x \
+    -d 'How long to wait for what is started'
 complete -c nodepass -n '__fish_seen_subcommand_from ctl' -s f -l follow -d 'Go on'
 complete -c nodepass -s h -l help -d 'Show usage, parameters and variables'
 complete -c nodepass -l version -d 'Show the version'

@@ -7,7 +7,7 @@ if [[ $words[2] == ctl && $CURRENT -gt 2 && $PREFIX != *://* ]]; then
     local -a commands=(ls show add rm start stop restart reset set alias logs events top info key tcping help)
     local command=${words[(r)(${(j:|:)commands})]}
     case $command,$PREFIX in
-    *,-*) compadd -- --api --key --key-file --cacert --insecure --json --alias --follow --count --every --yes --help ;;
+    *,-*) compadd -- --api --key --key-file --cacert --insecure --json --alias --follow --count --every --wait --yes --help ;;
     ,*) compadd -a commands ;;
     key,*) compadd rotate ;;
     add,*) compadd -S '' -- server:// client:// ;;

@@ -16,13 +16,15 @@ def instance(id, alias="", url="server://k%40y@127.0.0.1:1/127.0.0.1:2", status=
 
 
 class FakeApi:
-    """Requests that came are in @seen as (method, path, body); @refuse: id -> (status, text)."""
+    """Requests that came are in @seen as (method, path, body); @refuse: id -> (status, text). What is started says
+    "stopped" @slow times, then @becomes; with @becomes None for good."""
 
     def __init__(self, instances=()):
         self.key, self.seen, self.refuse, self.lock = KEY, [], {}, threading.Lock()
         self.instances = {i["id"]: i for i in instances}
         self.past, self.readers, self.running, self.most = [], [], 0, 0
         self.barrier = None  # what each change waits for
+        self.slow, self.becomes = 2, "running"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -104,6 +106,9 @@ class FakeApi:
                 del self.instances[id]
                 return 204, None
             self.instances[id].update({k: v for k, v in body.items() if k in ("url", "alias")})
+            if method == "GET" and self.becomes:
+                asked = sum(m == "GET" and p.endswith("/" + id) for m, p, _ in self.seen)
+                self.instances[id]["status"] = "stopped" if asked <= self.slow else self.becomes
             return 200, self.instances[id]
         finally:
             with self.lock:

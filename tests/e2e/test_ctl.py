@@ -46,6 +46,11 @@ def run(api, *words, status=0, env=None, stdin=None, program=CTL):
     return p
 
 
+def posted(api):
+    """The body of the last POST."""
+    return json.loads([body for method, _, body in api.seen if method == "POST"][-1])
+
+
 # ------------------------------------------------------------------ what is shown
 
 def test_ls_is_a_table_without_the_api_key_and_tunnel_keys(api):
@@ -94,9 +99,41 @@ def test_top_prints_as_many_tables_as_asked_for(api):
 
 def test_add_prints_the_id_and_sends_url_and_alias(api):
     assert run(api, "add", "client://127.0.0.1:1/127.0.0.1:2?a=1&b", "--alias", 'x "y"').out == "feed0001\n"
-    assert json.loads(api.seen[-1][2]) == {"url": "client://127.0.0.1:1/127.0.0.1:2?a=1&b", "alias": 'x "y"'}
+    assert posted(api) == {"url": "client://127.0.0.1:1/127.0.0.1:2?a=1&b", "alias": 'x "y"'}
     assert run(api, "add", "-", stdin="server://s@:1/:2\n").out == "feed0001\n"
-    assert json.loads(api.seen[-1][2]) == {"url": "server://s@:1/:2"}
+    assert posted(api) == {"url": "server://s@:1/:2"}
+
+
+@pytest.mark.parametrize("words", [("add", "client://127.0.0.1:1/127.0.0.1:2"), ("start", "aaaa0001", "mail")])
+def test_add_and_start_return_when_it_runs_or_say_that_it_does_not(api, words):
+    ids = ["feed0001"] if words[0] == "add" else ["aaaa0001", "aaab0002"]
+    out = "feed0001\n" if words[0] == "add" else "done 2, failed 0\n"
+    api.instances["aaaa0001"]["status"] = api.instances["aaab0002"]["status"] = "stopped"
+    assert run(api, *words).out == out
+    for id in ids:
+        assert sum((m, p) == ("GET", f"/api/v1/instances/{id}") for m, p, _ in api.seen) == api.slow + 1
+    api.becomes = "error"
+    for id in ids:
+        api.instances[id]["status"] = "stopped"
+    p = run(api, *words, status=1)
+    assert p.out == out
+    assert p.err == "".join(f"nodepass ctl: {i}: it does not run; 'nodepass ctl logs {i}' says why\n" for i in ids)
+    api.becomes = None
+    for id in ids:
+        api.instances[id]["status"] = "stopped"
+    p = run(api, *words, "--wait", "50ms", status=1)
+    assert p.out == out and p.err.count(": it does not run yet, after 50 ms; ") == len(ids)
+    del api.seen[:]
+    assert run(api, *words, "--wait", "0").out == out
+    assert not [p for m, p, _ in api.seen if m == "GET" and p != "/api/v1/instances"]
+    if words[0] == "add":
+        assert json.loads(run(api, *words, "--wait", "0", "--json").out)["status"] == "stopped"
+
+
+def test_what_is_removed_while_add_waits_is_told(api):
+    api.refuse["feed0001"] = (404, "Instance not found")
+    p = run(api, "add", "client://127.0.0.1:1/127.0.0.1:2", status=1)
+    assert p.out == "feed0001\n" and p.err == "nodepass ctl: feed0001: Instance not found (HTTP 404)\n"
 
 
 def test_set_and_alias_name_one_instance(api):
@@ -316,11 +353,19 @@ def test_a_running_master_is_managed_without_address_and_key(folder, query):
         id = master.ctl("add", f"client://127.0.0.1:{a}/127.0.0.1:9?mode=1", "--alias", "web").out.strip()
         other = master.ctl("add", f"server://secret@127.0.0.1:{b}/127.0.0.1:9?mode=2").out.strip()
         assert re.fullmatch("[0-9a-f]{8}", id) and id != other
-        wait_for("both running", lambda: master.ctl("ls").out.count("running") == 2, 10)
+        assert master.ctl("ls").out.count("running") == 2
+        taken = f"client://127.0.0.1:{a}/127.0.0.1:9?mode=1"
+        third = master.ctl("add", taken, status=1)
+        assert "it does not run" in third.err and "in use" in master.ctl("logs", third.out.strip()).out
+        assert master.ctl("rm", third.out.strip()).out == "done 1, failed 0\n"
         assert "secret" not in master.ctl("ls").out
         wait_for("its log", lambda: f"[{id}]" in master.ctl("logs", "web").out, 10)
         assert master.ctl("stop", "all").out == "done 2, failed 0\n"
         wait_for("both stopped", lambda: master.ctl("ls").out.count("stopped") == 2, 10)
+        for _ in range(5):
+            assert master.ctl("start", "all").out == "done 2, failed 0\n"
+            assert master.ctl("ls").out.count("running") == 2
+            assert master.ctl("stop", "all").out == "done 2, failed 0\n"
         assert json.loads(master.ctl("ls", "web", "--json").out)[0]["id"] == id
         assert "Invalid URL" in master.ctl("set", "web", "client://127.0.0.1:0/x:1", status=1).err
         assert master.ctl("rm", "web", other).out == "done 2, failed 0\n"
