@@ -39,6 +39,39 @@ enum np_err tls_use_identity(SSL_CTX *ctx, const struct tls_identity *id)
 
 /* -- made here -- */
 
+/*
+ * public_key_set - as X509_set_pubkey does, which first makes all of OpenSSL's encoders of keys: a
+ * sixth of what a server does until it runs. @x knows the key when it was read again: read_again.
+ */
+static bool public_key_set(X509 *x, EVP_PKEY *key)
+{
+	unsigned char *point = NULL;
+	size_t len = EVP_PKEY_get1_encoded_public_key(key, &point);
+
+	if (len > 0 && X509_PUBKEY_set0_param(
+			   X509_get_X509_PUBKEY(x), OBJ_nid2obj(NID_X9_62_id_ecPublicKey),
+			   V_ASN1_OBJECT, OBJ_nid2obj(NID_X9_62_prime256v1), point, (int)len) == 1)
+		return true;
+	OPENSSL_free(point);
+	return false;
+}
+
+/* read_again - @x, as one reads it who gets it. */
+static bool read_again(X509 **x)
+{
+	unsigned char *der = NULL;
+	int len = i2d_X509(*x, &der);
+	const unsigned char *p = der;
+	X509 *read = len > 0 ? d2i_X509(NULL, &p, len) : NULL;
+
+	OPENSSL_free(der);
+	if (read == NULL)
+		return false;
+	X509_free(*x);
+	*x = read;
+	return true;
+}
+
 static bool self_sign(X509 *x, EVP_PKEY *key)
 {
 	static const unsigned char cn[] = "nodepass";
@@ -52,7 +85,7 @@ static bool self_sign(X509 *x, EVP_PKEY *key)
 	       X509_gmtime_adj(X509_getm_notBefore(x), -86400) != NULL && /* clocks differ */
 	       X509_time_adj_ex(X509_getm_notAfter(x), SELF_SIGNED_DAYS, 0, NULL) != NULL &&
 	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, cn, -1, -1, 0) == 1 &&
-	       X509_set_issuer_name(x, name) == 1 && X509_set_pubkey(x, key) == 1 &&
+	       X509_set_issuer_name(x, name) == 1 && public_key_set(x, key) &&
 	       X509_sign(x, key, EVP_sha256()) > 0;
 }
 
@@ -65,7 +98,7 @@ enum np_err tls_identity_make(struct tls_identity *out)
 	id.cert = X509_new();
 	id.key = EVP_EC_gen("P-256");
 	if (id.cert == NULL || id.key == NULL || !self_sign(id.cert, id.key) ||
-	    !fingerprint_of(id.cert, id.fingerprint)) {
+	    !read_again(&id.cert) || !fingerprint_of(id.cert, id.fingerprint)) {
 		tls_identity_release(&id);
 		return NP_ECRYPTO;
 	}

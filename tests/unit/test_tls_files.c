@@ -212,6 +212,8 @@ static void tls_identity_make__two__differ_and_last(void **state)
 	assert_int_equal(tls_identity_make(&other), NP_OK);
 	assert_memory_not_equal(other.fingerprint, self_signed.fingerprint, NP_FINGERPRINT_LEN);
 	assert_int_equal(X509_check_private_key(other.cert, other.key), 1);
+	assert_int_equal(X509_verify(other.cert, other.key), 1);
+	assert_int_equal(EVP_PKEY_eq(X509_get0_pubkey(other.cert), other.key), 1);
 	assert_int_equal(X509_cmp_current_time(X509_get0_notBefore(other.cert)), -1);
 	time_t nine_years = time(NULL) + (time_t)9 * 365 * 86400;
 	assert_int_equal(X509_cmp_time(X509_get0_notAfter(other.cert), &nine_years), 1);
