@@ -352,13 +352,13 @@ static void do_close(struct client *c)
 /* The longest wait after this failure. 0 = that of the back-off. */
 static int64_t wait_cap(const struct client *c)
 {
-	unsigned earlier = c->backoff.failures;
-	int64_t cap = CLIENT_REFUSED_CAP_MS;
+	int64_t cap = CLIENT_REFUSED_BASE_MS;
 
 	if (!c->host_refused)
 		return 0;
-	if (earlier >= 1 && earlier <= 5) /* the first wait is none */
-		cap = (int64_t)CLIENT_REFUSED_BASE_MS << (earlier - 1);
+	/* The first wait is none, the second is the base. */
+	for (unsigned n = c->backoff.failures; n > 1 && cap < CLIENT_REFUSED_CAP_MS; n--)
+		cap *= 2;
 	return cap < CLIENT_REFUSED_CAP_MS ? cap : CLIENT_REFUSED_CAP_MS;
 }
 

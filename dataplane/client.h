@@ -12,8 +12,8 @@
 
 #define CLIENT_BACKOFF_BASE_MS 100
 #define CLIENT_LIVED_MS	       1000 /* a session that lived so long starts the back-off anew */
-/* The host answers but refuses: its server starts, or may be back any moment. */
-#define CLIENT_REFUSED_BASE_MS 20
+/* The host answers but refuses: its server starts, in a few ms, or may be back any moment. */
+#define CLIENT_REFUSED_BASE_MS 2
 #define CLIENT_REFUSED_CAP_MS  500
 #define CLIENT_NEW_SALTS \
 	5 /* salts taken at once; one more every CLIENT_SALT_MS (a server makes us derive K) */
