@@ -68,18 +68,20 @@ int started_wait(struct ctl *c, struct api_call *calls, size_t n)
 {
 	struct wait w = {.wait_ms = c->wait_ms, .status = CTL_OK};
 	struct np_mono end = np_mono_add_ms(np_mono_now(), c->wait_ms);
-	int64_t pause_ms = PAUSE_MIN_MS;
+	int pause_ms = PAUSE_MIN_MS;
 
 	if (c->wait_ms == 0)
 		return CTL_OK;
-	while ((n = ask_again(calls, n)) > 0) {
-		struct timespec pause = {0, 0};
+	n = ask_again(calls, n);
+	while (n > 0) {
+		struct timespec pause = {0, pause_ms * 1000000L};
 
 		w.last = !np_mono_before(np_mono_now(), end);
 		if (api_each(c->api, calls, n, on_answer, &w) != NP_OK)
 			return CTL_FAILED; /* said of each by on_answer */
-		pause.tv_nsec = pause_ms * 1000000;
-		nanosleep(&pause, NULL);
+		n = ask_again(calls, n);
+		if (n > 0)
+			nanosleep(&pause, NULL);
 		pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
 	}
 	return w.status;

@@ -263,7 +263,7 @@ static int serve(struct url_set *urls, int sig_fd)
 {
 	struct registry *r = registry_new(NULL, on_change, NULL);
 	struct registry_counts counts;
-	struct np_diag diag = {.text = "out of memory"};
+	struct np_diag diag = {.text = ""};
 	enum np_err err = r == NULL ? NP_ENOMEM : workers_start(worker_count());
 	int status = EXIT_RUN;
 
@@ -277,7 +277,8 @@ static int serve(struct url_set *urls, int sig_fd)
 		end_all(r);
 	} else {
 		np_log_stop();
-		fprintf(stderr, "nodepass: %s\n", diag.text);
+		fprintf(stderr, "nodepass: %s\n",
+			diag.text[0] != '\0' ? diag.text : np_err_text(err));
 	}
 	offload_stop();
 	if (r != NULL)
